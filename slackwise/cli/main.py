@@ -1,0 +1,71 @@
+"""The `slackwise` command: finds the subcommand, turns errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from slackwise import __version__
+from slackwise.errors import SlackwiseError, unknown
+
+COMMANDS = {
+    "trace": ("slackwise.cli.trace", "Read, describe, cut, scale, fetch and synthesize traces."),
+    "policies": ("slackwise.cli.policies", "List the policies and show one with its knobs."),
+}
+"""Name -> (module with a click command called `command`, one-line help). Modules load only when asked for."""
+
+
+class LazyGroup(click.Group):
+    """A group whose subcommands are imported at use: `slackwise --help` loads none of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            raise unknown("command", cmd_name, COMMANDS)
+        command: click.Command = import_module(COMMANDS[cmd_name][0]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="slackwise")
+def slackwise() -> None:
+    """Tune how multimodal LLM services are scheduled.
+
+    Data goes to stdout (--json everywhere), messages to stderr. Exit codes: 0 done, 1 crash, 2 usage or bad
+    input, 3 proved infeasible, 4 limit reached without a solution, 5 a check failed, 130 interrupted.
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command line; return the exit code. Errors made on purpose print one line on stderr."""
+    try:
+        result = slackwise.main(args=arguments, prog_name="slackwise", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except SlackwiseError as error:
+        return _complain(str(error), error.exit_code)
+    except click.ClickException as error:
+        return _complain(error.format_message(), 2)
+    except (KeyboardInterrupt, click.Abort):
+        return _complain("interrupted", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"slackwise: {' '.join(message.split())}", file=sys.stderr)
+    return code

@@ -1,0 +1,49 @@
+"""Errors that a user can act on, each with the exit code of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class SlackwiseError(Exception):
+    """Base of every error raised on purpose; its text is one line for the user. Exit code 1."""
+
+    exit_code = 1
+
+
+class InputError(SlackwiseError):
+    """The user's input is wrong: a name, a value, a file. Exit code 2."""
+
+    exit_code = 2
+
+
+class InfeasibleError(SlackwiseError):
+    """What was asked for is proved impossible. Exit code 3."""
+
+    exit_code = 3
+
+
+class LimitError(SlackwiseError):
+    """A limit was reached before any solution was found. Exit code 4."""
+
+    exit_code = 4
+
+
+class CheckError(SlackwiseError):
+    """A check or gate failed. Exit code 5."""
+
+    exit_code = 5
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
+    """The error for an unknown name; it names the closest known one and lists the rest.
+
+    >>> str(unknown("GPU", "A100", ["A100-80GB", "H100"]))
+    "unknown GPU 'A100': did you mean 'A100-80GB'? Known: A100-80GB, H100"
+    """
+    names = sorted(known)
+    folded = {each.lower(): each for each in names}
+    close = get_close_matches(name.lower(), list(folded), n=1, cutoff=0.5)
+    hint = f" did you mean '{folded[close[0]]}'?" if close else ""
+    return InputError(f"unknown {kind} '{name}':{hint} Known: {', '.join(names) or 'none'}")

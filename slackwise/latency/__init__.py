@@ -1,0 +1,1 @@
+"""What a stage costs: models, GPUs, a roofline, and fits to measurements."""

@@ -1,0 +1,64 @@
+"""What a step costs, as the simulator asks it: a few multiplications and one table look-up.
+
+    step = fixed + linear[tokens] + kv * (KV tokens read) + attention * (pairs) + encode
+    encode = encode_fixed + encode_per_tile * tiles          (only if the step encodes)
+
+With the batch fixed, only the KV tokens move from one decode step to the next, by one a sequence: the step time is
+linear in the step number, which is what lets the simulator leap.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slackwise.jit import compiled
+
+COSTS = np.dtype(
+    [
+        ("step_s", "f8"),  # any step with prompt or decode tokens: launch and per-layer overheads, all-reduce latency
+        ("linear_slope_s", "f8"),  # seconds per token beyond the end of the table
+        ("kv_s_per_token", "f8"),  # reading the KV cache of one token in decode
+        ("attention_s_per_pair", "f8"),  # prefill attention of one new token on one context token
+        ("encode_step_s", "f8"),  # any step that encodes
+        ("encode_s_per_tile", "f8"),  # one padded tile (for models of native resolution: one image)
+    ],
+    align=True,
+)
+
+
+@dataclass(frozen=True)
+class StepCosts:
+    """Cost of a step of one kind of instance: a COSTS record, the table of linear-layer seconds, and where both are from."""
+
+    record: np.void  # dtype COSTS
+    linear_s: NDArray[np.float64]  # [n] = seconds of all linear layers for n tokens in the step, [0] = 0
+    kv_capacity_tokens: int  # KV cache of one instance, in text tokens
+    load_s: float  # seconds to start an instance
+    source: str  # where every number is from, printed with results
+
+
+@compiled()
+def linear_seconds(costs, linear_s, tokens):  # type: ignore[no-untyped-def]
+    """Seconds of the linear layers for `tokens` tokens: the table, then its last slope."""
+    last = linear_s.shape[0] - 1
+    if tokens <= last:
+        return linear_s[tokens]
+    return linear_s[last] + costs.linear_slope_s * (tokens - last)
+
+
+@compiled()
+def step_seconds(costs, linear_s, tokens, kv_tokens, pairs, tiles):  # type: ignore[no-untyped-def]
+    """Seconds of a step: `tokens` decode and prompt tokens, `kv_tokens` read by decodes, `pairs` of prefill attention.
+
+    `pairs` = sum over chunks of new * (done + new / 2); `tiles` = padded tiles encoded in the step.
+    """
+    seconds = 0.0
+    if tokens > 0:
+        seconds += costs.step_s + linear_seconds(costs, linear_s, tokens)
+        seconds += costs.kv_s_per_token * kv_tokens + costs.attention_s_per_pair * pairs
+    if tiles > 0:
+        seconds += costs.encode_step_s + costs.encode_s_per_tile * tiles
+    return seconds

@@ -1,0 +1,1 @@
+"""What is decided: features, routing, batching, chunking, provisioning."""

@@ -1,0 +1,1 @@
+"""The paper: tables first, then one HTML file."""

@@ -1,0 +1,1 @@
+"""What happens: the compiled kernel, the reference stepper, clusters and metrics."""

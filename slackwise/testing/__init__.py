@@ -1,0 +1,1 @@
+"""Conformance kits that any third-party policy can run."""

@@ -1,0 +1,1 @@
+"""What arrives: read, describe, resample and synthesize traffic traces."""

@@ -1,0 +1,1 @@
+"""The search: paired comparison, capacity and tuning."""
