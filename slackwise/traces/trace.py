@@ -13,7 +13,7 @@ class Trace:
     """Requests in order of arrival, as columns of one length n.
 
     `image_count` says how `recorded_images` became `images`: "sqrt" (the recorded count of the Azure LMM 2025
-    trace is a square, see docs/traces.md) or "raw". Rows are sorted by `arrival_s`, which starts at the trace's `start`.
+    trace is a square, see docs/traces.md) or "raw". Rows are sorted by `arrival_s`, which counts from `start`.
     """
 
     arrival_s: NDArray[np.float64]  # seconds since `start`, non-decreasing
@@ -33,7 +33,8 @@ class Trace:
         """Images of each request under the reading `image_count`, int32, shape (n,)."""
         if self.image_count == "raw":
             return self.recorded_images
-        return np.rint(np.sqrt(self.recorded_images)).astype(np.int32)
+        roots: NDArray[np.int32] = np.rint(np.sqrt(self.recorded_images)).astype(np.int32)
+        return roots
 
     @property
     def span_s(self) -> float:
