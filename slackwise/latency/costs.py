@@ -10,6 +10,7 @@ linear in the step number, which is what lets the simulator leap.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,17 +32,19 @@ COSTS = np.dtype(
 
 @dataclass(frozen=True)
 class StepCosts:
-    """Cost of a step of one kind of instance: a COSTS record, the table of linear-layer seconds, and where both are from."""
+    """Cost of a step of one kind of instance: a COSTS record, the table of linear-layer seconds, and their source."""
 
     record: np.void  # dtype COSTS
     linear_s: NDArray[np.float64]  # [n] = seconds of all linear layers for n tokens in the step, [0] = 0
     kv_capacity_tokens: int  # KV cache of one instance, in text tokens
     load_s: float  # seconds to start an instance
     source: str  # where every number is from, printed with results
+    text_only_share: float = 1.0  # of (step_s + linear layers) when no request of the step has an image: a step of
+    # text-only requests skips the cross-attention layers (vLLM's Llama 3.2 Vision); 1 for decoder-only models
 
 
 @compiled()
-def linear_seconds(costs, linear_s, tokens):  # type: ignore[no-untyped-def]
+def linear_seconds(costs: Any, linear_s: Any, tokens: Any) -> Any:
     """Seconds of the linear layers for `tokens` tokens: the table, then its last slope."""
     last = linear_s.shape[0] - 1
     if tokens <= last:
@@ -50,7 +53,7 @@ def linear_seconds(costs, linear_s, tokens):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def step_seconds(costs, linear_s, tokens, kv_tokens, pairs, tiles):  # type: ignore[no-untyped-def]
+def step_seconds(costs: Any, linear_s: Any, tokens: Any, kv_tokens: Any, pairs: Any, tiles: Any) -> Any:
     """Seconds of a step: `tokens` decode and prompt tokens, `kv_tokens` read by decodes, `pairs` of prefill attention.
 
     `pairs` = sum over chunks of new * (done + new / 2); `tiles` = padded tiles encoded in the step.

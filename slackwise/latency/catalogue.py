@@ -1,0 +1,58 @@
+"""Reads the package's TOML catalogues into frozen dataclasses and finds entries by name."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from functools import cache
+from importlib.resources import files
+from typing import Any, TypeVar
+
+from slackwise.errors import InputError, unknown
+
+Record = TypeVar("Record")
+
+
+@cache
+def catalogue(file: str) -> dict[str, Any]:
+    """The parsed TOML file `file` of this package."""
+    return tomllib.loads(files(__package__).joinpath(file).read_text(encoding="utf-8"))
+
+
+def record(kind: type[Record], table: Mapping[str, Any], where: str) -> Record:
+    """Build the dataclass `kind` from a TOML table; lists become tuples.
+
+    Raises InputError for a key that the dataclass lacks (naming the closest) and for a missing one.
+    """
+    known = [each.name for each in fields(kind)]  # type: ignore[arg-type]
+    for key in table:
+        if key not in known:
+            raise unknown(f"key of {where}", key, known)
+    try:
+        return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in table.items()})
+    except TypeError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def resolve(kind: str, name: str, known: Iterable[str]) -> str:
+    """The catalogue's spelling of `name`: case and punctuation aside, the whole name or an unambiguous beginning.
+
+    >>> resolve("GPU", "a100", ["A100-80GB", "H100"])
+    'A100-80GB'
+
+    Raises InputError, naming the closest, when none or several match.
+    """
+    names = list(known)
+    folded = {_folded(each): each for each in names}
+    wanted = _folded(name)
+    if wanted in folded:
+        return folded[wanted]
+    matches = [each for key, each in folded.items() if wanted and key.startswith(wanted)]
+    if len(matches) != 1:
+        raise unknown(kind, name, names)
+    return matches[0]
+
+
+def _folded(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())

@@ -1,0 +1,116 @@
+"""FLOPs and bytes that one GPU of a tensor-parallel instance does and moves, counted from a model's dimensions.
+
+A multiply-add is 2 FLOPs. Heads that do not divide by the tensor-parallel degree are padded (dummy heads, as vLLM does
+for NVLM-D); KV heads fewer than GPUs are replicated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+from slackwise.latency.model import BYTES, Language, Model, Vision
+
+
+@dataclass(frozen=True)
+class LanguageWork:
+    """Work of the LLM on one GPU. `layers` counts self- and cross-attention layers."""
+
+    layers: int
+    flops_per_token: float  # linear layers
+    weight_bytes: float  # of the layers, read once a step
+    head_bytes: float  # of the output table, read once a step
+    flops_per_pair: float  # attention of one new token on one context token
+    kv_bytes_per_token: float  # read in decode, and held in memory
+    reduced_bytes_per_token: float  # moved by this GPU in the two all-reduces of every layer
+
+
+def language_work(language: Language, tensor_parallel: int) -> LanguageWork:
+    """Work of `language` on each of `tensor_parallel` GPUs."""
+    layers = language.layers + language.cross_layers
+    heads = sharded(language.heads, tensor_parallel)
+    kv_heads = max(1.0, language.kv_heads / tensor_parallel)
+    kv_params = 2 * language.hidden * language.head_dim * kv_heads
+    query_params = 2 * language.hidden * language.head_dim * heads
+    params = layers * (query_params + kv_params + language.mlp_params / tensor_parallel)
+    return LanguageWork(
+        layers=layers,
+        flops_per_token=2 * (params - language.cross_layers * kv_params),
+        weight_bytes=BYTES * params,
+        head_bytes=BYTES * language.head_params / tensor_parallel,
+        flops_per_pair=4 * heads * language.head_dim * language.layers,
+        kv_bytes_per_token=2 * BYTES * kv_heads * language.head_dim * language.layers,
+        reduced_bytes_per_token=2 * layers * all_reduced(BYTES * language.hidden, tensor_parallel),
+    )
+
+
+@dataclass(frozen=True)
+class VisionWork:
+    """Work of the encoder on one GPU, for one tile (one image at native resolution)."""
+
+    layers: int
+    linear_flops: float
+    attention_flops: float
+    weight_bytes: float  # read once a step, whatever the number of tiles
+    activation_bytes: float  # read and written by norms, activations, residuals and attention
+    reduced_bytes: float  # moved by this GPU in the two all-reduces of every layer
+
+
+def vision_work(vision: Vision, sequence: int, connector_params: int, tensor_parallel: int) -> VisionWork:
+    """Work of `vision` for a tile of `sequence` tokens on each of `tensor_parallel` GPUs, the connector included."""
+    share = sharded(vision.heads, tensor_parallel) / vision.heads if vision.attention_sharded else 1.0
+    layer_params = vision.attention_params * share + vision.mlp_params / tensor_parallel
+    tokens_out = sequence / vision.merge**2 if vision.tiling == "native" else vision.tile_tokens
+    # the residual stream and both norms touch the whole width on every GPU, the rest is sharded
+    values = vision.hidden * (6 + 8 * share) + 2 * vision.mlp / tensor_parallel
+    return VisionWork(
+        layers=vision.layers,
+        linear_flops=2 * (vision.layers * layer_params * sequence + connector_params * tokens_out / tensor_parallel),
+        attention_flops=4 * vision.hidden * share * sequence * _attended(vision, sequence),
+        weight_bytes=BYTES * vision.layers * layer_params,
+        activation_bytes=BYTES * vision.layers * values * sequence,
+        reduced_bytes=(2 if share < 1 else 1)
+        * vision.layers
+        * all_reduced(BYTES * vision.hidden * sequence, tensor_parallel),
+    )
+
+
+def instance_bytes(model: Model, tensor_parallel: int, encode: bool = True, llm: bool = True) -> float:
+    """Bytes of weights on each of `tensor_parallel` GPUs that hold the encoder, the LLM with its connector, or both."""
+    total = 0.0
+    if encode:
+        total += _encoder_bytes(model.vision, tensor_parallel)
+    if llm:
+        work = language_work(model.language, tensor_parallel)
+        total += work.weight_bytes + 2 * work.head_bytes + BYTES * model.connector_params / tensor_parallel
+    return total
+
+
+def _encoder_bytes(vision: Vision, tensor_parallel: int) -> float:
+    if vision.attention_sharded:
+        return BYTES * vision.params / tensor_parallel
+    whole = vision.layers * vision.attention_params
+    return BYTES * (whole + (vision.params - whole) / tensor_parallel)
+
+
+def tile_sequence(vision: Vision, patches: int) -> int:
+    """Tokens that the encoder computes for a tile; at native resolution the `patches` of the image."""
+    return patches if vision.tiling == "native" else vision.tile_sequence
+
+
+def sharded(heads: int, tensor_parallel: int) -> int:
+    """Heads on one GPU, padded up to a whole number."""
+    return ceil(heads / tensor_parallel)
+
+
+def all_reduced(size: float, tensor_parallel: int) -> float:
+    """Bytes that a GPU sends in a ring all-reduce of `size` bytes: 2 (n - 1) / n of them."""
+    return 2 * (tensor_parallel - 1) / tensor_parallel * size
+
+
+def _attended(vision: Vision, sequence: int) -> int:
+    """Sum over the layers of the tokens that each token attends to."""
+    scope = sequence * vision.joint_tiles
+    if not vision.window_tokens:
+        return vision.layers * scope
+    return vision.full_layers * scope + (vision.layers - vision.full_layers) * min(vision.window_tokens, scope)

@@ -1,0 +1,124 @@
+"""The roofline: what fits, what scales how, and what ModServe (2025) found about directions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from slackwise.errors import InputError
+from slackwise.latency.costs import StepCosts, linear_seconds, step_seconds
+from slackwise.latency.engine import engines, load_engine
+from slackwise.latency.gpu import gpus, load_gpu
+from slackwise.latency.images import image_tiles, image_tokens
+from slackwise.latency.model import load_model, models
+from slackwise.latency.roofline import roofline
+
+A100 = load_gpu("A100-80GB")
+LLAMA = load_model("Llama-3.2-11B-Vision")
+
+
+def image_seconds(costs: StepCosts, tiles: int) -> float:
+    return float(step_seconds(costs.record, costs.linear_s, 0, 0, 0.0, tiles))
+
+
+def prefill_seconds(costs: StepCosts, tokens: int) -> float:
+    return float(step_seconds(costs.record, costs.linear_s, tokens, 0, tokens**2 / 2, 0))
+
+
+@pytest.mark.parametrize("gpu", gpus())
+@pytest.mark.parametrize("name", models())
+def test_every_model_fits_eight_gpus_and_more_gpus_hold_more(name: str, gpu: str) -> None:
+    costs = [roofline(load_model(name), load_gpu(gpu), 8, engine) for engine in engines()]
+    assert all(each.kv_capacity_tokens > 100_000 and each.source for each in costs)
+    assert all(np.all(np.diff(each.linear_s) > 0) and each.linear_s[0] == 0 for each in costs)
+
+
+@pytest.mark.parametrize("name", ["Llama-3.2-90B-Vision", "NVLM-D-72B"])
+def test_weights_that_do_not_fit_are_refused_with_needed_and_available_bytes(name: str) -> None:
+    with pytest.raises(InputError, match=r"does not fit 1 x A100-80GB: weights need \d+\.\d GB a GPU, 69\.0 GB are"):
+        roofline(load_model(name), A100, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"tensor_parallel": 3}, "tensor_parallel must be 1, 2, 4 or 8, not 3"),
+        ({"tensor_parallel": 1, "encode": False, "llm": False}, "must hold the encoder"),
+        ({"tensor_parallel": 1, "memory_utilization": 0.0}, "memory_utilization must be in"),
+        ({"tensor_parallel": 1, "engine": "vlm"}, "unknown engine 'vlm': did you mean 'vllm'"),
+    ],
+)
+def test_a_wrong_argument_is_refused(arguments: dict[str, object], text: str) -> None:
+    with pytest.raises(InputError, match=text):
+        roofline(LLAMA, A100, **arguments)  # type: ignore[arg-type]
+
+
+def test_an_instance_costs_nothing_in_stages_that_it_lacks() -> None:
+    encoder, llm = roofline(LLAMA, A100, 1, llm=False), roofline(LLAMA, A100, 1, encode=False)
+    assert encoder.kv_capacity_tokens == 0
+    assert encoder.record["step_s"] == 0
+    assert llm.record["encode_s_per_tile"] == 0
+    assert encoder.load_s < llm.load_s
+
+
+def test_the_parts_of_a_monolith_cost_what_they_cost_apart() -> None:
+    whole, encoder, llm = (
+        roofline(LLAMA, A100, 2),
+        roofline(LLAMA, A100, 2, llm=False),
+        roofline(LLAMA, A100, 2, encode=False),
+    )
+    assert image_seconds(whole, 4) == image_seconds(encoder, 4)
+    assert prefill_seconds(whole, 500) == prefill_seconds(llm, 500)
+    assert whole.kv_capacity_tokens < llm.kv_capacity_tokens
+
+
+def test_the_linear_table_goes_on_with_its_last_slope() -> None:
+    costs = roofline(LLAMA, A100, 1)
+    last = len(costs.linear_s) - 1
+    beyond = linear_seconds(costs.record, costs.linear_s, last + 100)
+    assert beyond == pytest.approx(costs.linear_s[last] + 100 * (costs.linear_s[last] - costs.linear_s[last - 1]))
+
+
+def test_decode_is_linear_in_the_step_number() -> None:
+    costs = roofline(LLAMA, A100, 1)
+    steps = np.array([step_seconds(costs.record, costs.linear_s, 32, 32 * (1000 + k), 0.0, 0) for k in range(5)])
+    assert np.diff(steps) == pytest.approx(np.full(4, 32 * costs.record["kv_s_per_token"]), rel=1e-6)
+
+
+def test_a_native_image_costs_more_when_it_is_larger() -> None:
+    model = load_model("Qwen2.5-VL-7B")
+    small, large = (image_seconds(roofline(model, A100, 1, image_size=(side, side)), 1) for side in (448, 1792))
+    assert large > 10 * small
+
+
+def test_text_only_steps_skip_cross_attention_layers() -> None:
+    assert roofline(LLAMA, A100, 1).text_only_share == pytest.approx(0.8)
+    assert roofline(load_model("Qwen3-VL-8B"), A100, 1).text_only_share == 1.0
+
+
+class TestDirectionsOfModServe:
+    """Section 3.1 of the paper; directions only."""
+
+    def test_encode_is_linear_in_the_batch(self) -> None:
+        costs = roofline(LLAMA, A100, 4)
+        one, eight = image_seconds(costs, 4), image_seconds(costs, 32)
+        assert 7 < eight / one < 8.01
+
+    def test_internvit_takes_about_ten_times_siglip(self) -> None:
+        small, large = load_model("LLaVA-OneVision-7B"), load_model("InternVL2.5-26B")
+        seconds = [image_seconds(roofline(each, A100, 1), image_tiles(each, 896, 896)) for each in (small, large)]
+        assert 6 < seconds[1] / seconds[0] < 14
+
+    def test_llama_prefill_is_best_at_eight_gpus(self) -> None:
+        seconds = [prefill_seconds(roofline(LLAMA, A100, tp), 1000) for tp in (1, 2, 4, 8)]
+        assert seconds == sorted(seconds, reverse=True)
+
+    def test_decoder_only_prefill_of_an_image_request_is_an_order_above_cross_attention(self) -> None:
+        decoder = load_model("LLaVA-OneVision-7B")
+        tokens = image_tokens(decoder, 896, 896) + 200
+        cross = prefill_seconds(roofline(LLAMA, A100, 4), 250)
+        assert 5 < prefill_seconds(roofline(decoder, A100, 4), tokens) / cross < 25
+
+
+def test_engine_overheads_are_known_for_every_gpu() -> None:
+    assert all(load_engine(engine).layer_seconds(gpu) > 0 for engine in engines() for gpu in gpus())
