@@ -1,0 +1,158 @@
+"""Declare a policy: one decorator over one small pure function; the declaration is the only wiring.
+
+    @batching_policy(source="after least laxity, Mok 1983", order="fixed", aging=Range(0.0, 2.0, default=0.0))
+    def least_slack(request, instance, now, params):
+        '''What it does, in one sentence. ...'''
+        return request.deadline_s - request.prefill_estimate_s + params[0] * request.arrival_s
+
+A policy reads REQUEST and INSTANCE records and `params` (its knobs, in the order declared), returns a float64 and
+touches nothing else.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slackwise.errors import InputError
+from slackwise.policies.compilation import compile_policy
+from slackwise.policies.knobs import Knob, Value, decode_knobs, encode_knobs
+
+ROUTING, BATCHING, CHUNKING, PROVISIONING = "routing", "batching", "chunking", "provisioning"
+FAMILIES = (ROUTING, BATCHING, CHUNKING, PROVISIONING)
+"""What is decided: which instance, what runs next, how much of it at once, how many instances."""
+
+ARGUMENTS = dict.fromkeys(FAMILIES[:3], ("request", "instance", "now", "params")) | {
+    PROVISIONING: ("pools", "now", "params")
+}
+"""Arguments of a policy of each family, in order."""
+
+Request: TypeAlias = Any
+"""A record of dtype REQUEST, read by attribute."""
+
+Instance: TypeAlias = Any
+"""A record of dtype INSTANCE, read by attribute."""
+
+Params: TypeAlias = NDArray[np.float64]
+"""The knobs of a policy, float64, shape (number of knobs,), in the order declared."""
+
+Order: TypeAlias = Literal["fixed", "changing"] | Callable[[Mapping[str, Value]], bool]
+"""Whether two unchanged waiting requests keep their order whatever the time and the instance; may hang on the knobs."""
+
+
+@dataclass(frozen=True, eq=False)
+class Policy:
+    """A declared policy: its function, its knobs with ranges and defaults, and where it is from."""
+
+    name: str
+    family: str  # one of FAMILIES
+    knobs: Mapping[str, Knob]  # in the order of `params`
+    source: str  # the paper or system it follows, with the year
+    function: Callable[..., Any]  # plain Python
+    order: Order = "changing"  # batching only
+
+    def params(self, **knobs: Value) -> Params:
+        """float64, shape (number of knobs,), for the compiled function; knobs not named take their default.
+
+        Raises InputError for an unknown knob or a value out of its range.
+        """
+        return encode_knobs(self.name, self.knobs, knobs)
+
+    def values(self, params: Params) -> dict[str, Value]:
+        """The knobs that `params` holds, by name."""
+        return decode_knobs(self.name, self.knobs, params)
+
+    @cached_property
+    def compiled(self) -> Callable[..., Any]:
+        """Machine code of the function under `compilation.SIGNATURE`, compiled at first use and cached on disk.
+
+        The plain function for provisioning (off the hot path) and with NUMBA_DISABLE_JIT=1. Raises InputError with
+        the offending line if it does not compile.
+        """
+        return self.function if self.family == PROVISIONING else compile_policy(self.function)
+
+    def fixed_order(self, params: Params) -> bool:
+        """Whether a queue may rank a waiting request once, at now = 0.0, and never again until the request changes."""
+        if callable(self.order):
+            return bool(self.order(self.values(params)))
+        return self.order == "fixed"
+
+    @property
+    def summary(self) -> str:
+        """The first sentence of the docstring: what the policy does."""
+        return self._paragraph(0)
+
+    @property
+    def formula(self) -> str:
+        """What is computed, with units: the docstring's paragraph that begins with `Formula:`."""
+        return self._labelled("Formula:")
+
+    @property
+    def trade_offs(self) -> str:
+        """Starvation, cost, what it does not see: the docstring's paragraph that begins with `Trade-offs:`."""
+        return self._labelled("Trade-offs:")
+
+    def describe(self) -> dict[str, Any]:
+        """The declaration as JSON: name, family, summary, formula, trade-offs, source, knobs with range and default."""
+        knobs = [{"name": name} | knob.describe() for name, knob in self.knobs.items()]
+        words = {"summary": self.summary, "formula": self.formula, "trade_offs": self.trade_offs}
+        return {"name": self.name, "family": self.family} | words | {"source": self.source, "knobs": knobs}
+
+    def _paragraphs(self) -> list[str]:
+        text = inspect.cleandoc(self.function.__doc__ or "")
+        return [" ".join(each.split()) for each in re.split(r"\n\s*\n", text)]
+
+    def _paragraph(self, position: int) -> str:
+        return self._paragraphs()[position]
+
+    def _labelled(self, label: str) -> str:
+        found = [each for each in self._paragraphs() if each.startswith(label)]
+        return found[0].removeprefix(label).strip() if found else ""
+
+
+def routing_policy(*, source: str, **knobs: Knob) -> Callable[[Callable[..., float]], Policy]:
+    """Declare a routing policy: the cost of sending this work to this instance; the lowest wins, then the lowest index.
+
+    +inf means "not this one"; never for every instance of a pool.
+    """
+    return _declare(ROUTING, source, knobs)
+
+
+def batching_policy(
+    *, source: str, order: Order = "changing", **knobs: Knob
+) -> Callable[[Callable[..., float]], Policy]:
+    """Declare a batching policy: the rank of this request in the instance's queue; lowest first, then (arrival, id).
+
+    `order` "fixed" promises that the order of two unchanged waiting requests hangs neither on `now` nor on the
+    instance, so that a queue may keep a heap under the rank at now = 0.0; a function of the knobs says when.
+    """
+    return _declare(BATCHING, source, knobs, order)
+
+
+def chunking_policy(*, source: str, **knobs: Knob) -> Callable[[Callable[..., float]], Policy]:
+    """Declare a chunking policy: how many of the request's `images_left` (1 or more) the next encode job takes."""
+    return _declare(CHUNKING, source, knobs)
+
+
+def provisioning_policy(*, source: str, **knobs: Knob) -> Callable[[Callable[..., tuple[int, ...]]], Policy]:
+    """Declare a provisioning policy: target instances of each pool, once an interval, in plain Python."""
+    return _declare(PROVISIONING, source, knobs)
+
+
+def _declare(
+    family: str, source: str, knobs: dict[str, Knob], order: Order = "changing"
+) -> Callable[[Callable[..., Any]], Policy]:
+    def declare(function: Callable[..., Any]) -> Policy:
+        expected, given = ARGUMENTS[family], tuple(inspect.signature(function).parameters)
+        if given != expected:
+            raise InputError(f"{family} policy '{function.__name__}' takes ({', '.join(expected)}), not {given}")
+        return Policy(function.__name__, family, dict(knobs), source, function, order)
+
+    return declare

@@ -1,0 +1,1 @@
+"""Provisioning: how many instances each pool has. One file a concept; the registry finds them by itself."""

@@ -1,0 +1,86 @@
+"""Routing to the least loaded instance, by five measures of load."""
+
+from __future__ import annotations
+
+from slackwise.policies.declare import Instance, Params, Request, routing_policy
+from slackwise.policies.features import PREFILL
+from slackwise.policies.knobs import Choice, Range
+from slackwise.policies.quantities import step_done
+
+TOKENS_OF_896_IMAGE = 4 * 1601
+"""Image tokens of one 896x896 image in Llama 3.2 Vision (ModServe 2025, Table 1)."""
+
+
+@routing_policy(source="classical; Vidur 2024")
+def least_requests(request: Request, instance: Instance, now: float, params: Params) -> float:
+    """The instance with the fewest requests (or encode jobs) waiting or running.
+
+    Formula: cost [requests] = n_j = waiting + running.
+
+    Trade-offs: needs only a counter, but counts a request with 16 images like a short question.
+    """
+    return float(instance.waiting + instance.running)
+
+
+@routing_policy(source="ModServe 2025", running=Choice(("whole", "remaining"), default="whole"))
+def least_image_tokens(request: Request, instance: Instance, now: float, params: Params) -> float:
+    """The instance with the fewest pending image tokens.
+
+    Formula: cost [tokens] = V_j, the image tokens assigned to j and not finished; with running = "remaining" less the
+    share of the running step that is over.
+
+    Trade-offs: image tokens understate padded images (in Llama 3.2 a small picture costs what a large one does), and a
+    slower instance counts like a fast one: see least_padded_tiles and predicted_completion.
+    """
+    if params[0] == 0.0:
+        return float(instance.pending_image_tokens)
+    return float(instance.pending_image_tokens) - step_done(instance, now) * float(instance.in_service_image_tokens)
+
+
+@routing_policy(source="ModServe 2025", image_charge_tokens=Range(0.0, 50.0, default=0.0))
+def least_text_tokens(request: Request, instance: Instance, now: float, params: Params) -> float:
+    """The instance with the fewest pending text tokens: ModServe's rule for cross-attention models.
+
+    Formula: cost [text tokens] = X_j + image_charge_tokens * V_j / 6404, with 6404 the image tokens of one 896x896
+    image in Llama 3.2. Its K/V projections alone cost what 49.6 (11B) or 25.2 (90B) text tokens do.
+
+    Trade-offs: right where images do not lengthen the LLM's sequence; on a decoder-only model it misses most of the
+    load, use least_total_tokens.
+    """
+    charge = float(params[0]) * float(instance.pending_image_tokens) / TOKENS_OF_896_IMAGE
+    return float(instance.pending_text_tokens) + charge
+
+
+@routing_policy(source="ModServe 2025", running=Choice(("whole", "remaining"), default="whole"))
+def least_total_tokens(request: Request, instance: Instance, now: float, params: Params) -> float:
+    """The instance with the fewest pending tokens, text and image: ModServe's rule for decoder-only models.
+
+    Formula: cost [tokens] = X_j + V_j, requests in prefill counted whole. With running = "remaining" only what is not
+    computed yet: the prompt tokens left (image tokens where j does not prefill) less the share of the running step
+    that is over.
+
+    Trade-offs: a token of text and one of an image weigh the same, right for the LLM of a decoder-only model and wrong
+    for an encoder.
+    """
+    if params[0] == 0.0:
+        return float(instance.pending_text_tokens + instance.pending_image_tokens)
+    if instance.stages & PREFILL:
+        pending, in_service = instance.pending_prompt_tokens, instance.in_service_prompt_tokens
+    else:
+        pending, in_service = instance.pending_image_tokens, instance.in_service_image_tokens
+    return float(pending) - step_done(instance, now) * float(in_service)
+
+
+@routing_policy(source="slackwise", running=Choice(("whole", "remaining"), default="remaining"))
+def least_padded_tiles(request: Request, instance: Instance, now: float, params: Params) -> float:
+    """The encoder that would finish this job's padded tiles first: the work that is done, padding included.
+
+    Formula: cost [s] = (Q_j + q) * c_j, with Q_j the tiles pending on j (with running = "remaining" less the share of
+    the running step that is over), q the tiles of this job and c_j the seconds per tile on j.
+
+    Trade-offs: needs the model's tile map and a measured c_j; sees neither prefill work nor the fixed cost of a step.
+    """
+    tiles = float(instance.pending_tiles) + float(request.job_tiles)
+    if params[0] == 1.0:
+        tiles -= step_done(instance, now) * float(instance.in_service_tiles)
+    return tiles * float(instance.encode_s_per_tile)
