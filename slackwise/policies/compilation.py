@@ -27,7 +27,7 @@ POLICY = types.FunctionType(SIGNATURE)
 """The type under which a kernel takes a policy: changing the policy compiles nothing else."""
 
 
-def inlined(function: Function) -> Function:
+def policy_helper(function: Function) -> Function:
     """Let policies call `function`: plain Python for Python, part of the machine code when a policy compiles."""
     jitable: Function = register_jitable(function)
     return jitable

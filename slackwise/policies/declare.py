@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from slackwise.errors import InputError
 from slackwise.policies.compilation import compile_policy
 from slackwise.policies.knobs import Knob, Value, decode_knobs, encode_knobs
+from slackwise.policies.symbols import symbols_in
 
 ROUTING, BATCHING, CHUNKING, PROVISIONING = "routing", "batching", "chunking", "provisioning"
 FAMILIES = (ROUTING, BATCHING, CHUNKING, PROVISIONING)
@@ -100,9 +101,10 @@ class Policy:
         return self._labelled("Trade-offs:")
 
     def describe(self) -> dict[str, Any]:
-        """The declaration as JSON: name, family, summary, formula, trade-offs, source, knobs with range and default."""
+        """The declaration as JSON: name, family, summary, formula and its symbols, trade-offs, source, knobs."""
         knobs = [{"name": name} | knob.describe() for name, knob in self.knobs.items()]
-        words = {"summary": self.summary, "formula": self.formula, "trade_offs": self.trade_offs}
+        words: dict[str, Any] = {"summary": self.summary, "formula": self.formula}
+        words |= {"symbols": symbols_in(self.formula), "trade_offs": self.trade_offs}
         return {"name": self.name, "family": self.family} | words | {"source": self.source, "knobs": knobs}
 
     def _paragraphs(self) -> list[str]:

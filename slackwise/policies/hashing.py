@@ -5,13 +5,13 @@ Every intermediate product is cut to 32 bits, so that plain Python (unbounded in
 
 from __future__ import annotations
 
-from slackwise.policies.compilation import inlined
+from slackwise.policies.compilation import policy_helper
 
 WORD = 0xFFFFFFFF
 GOLDEN = 0x9E3779B9
 
 
-@inlined
+@policy_helper
 def mixed(word: int) -> int:
     """A bijection of 32-bit words in which each input bit moves every output bit (finalizer of MurmurHash3, 2011)."""
     word ^= word >> 16
@@ -21,7 +21,7 @@ def mixed(word: int) -> int:
     return word ^ (word >> 16)
 
 
-@inlined
+@policy_helper
 def random_word(draw: float, salt: int) -> int:
     """A 32-bit word from a uniform `draw` in [0, 1); distinct salts give distinct words of one draw."""
     scaled = draw * 4294967296.0
@@ -30,13 +30,13 @@ def random_word(draw: float, salt: int) -> int:
     return mixed((mixed(mixed(high) ^ low) + salt * GOLDEN) & WORD)
 
 
-@inlined
+@policy_helper
 def random_below(draw: float, salt: int, bound: int) -> int:
     """A whole number in [0, bound), uniform to within bound / 2^32."""
     return (random_word(draw, salt) * bound) >> 32
 
 
-@inlined
+@policy_helper
 def among_drawn(draw: float, index: int, size: int, count: int) -> bool:
     """Whether `index` is among `count` distinct indices drawn uniformly from range(size).
 

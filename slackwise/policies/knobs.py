@@ -169,6 +169,28 @@ def decode_knobs(owner: str, knobs: Mapping[str, Knob], params: NDArray[np.float
     return {name: knob.decode(float(code)) for (name, knob), code in zip(knobs.items(), params, strict=True)}
 
 
+def parse_value(knob: Knob, text: str) -> Value:
+    """What a user means by `text` for this knob, "none" being None; whether it is allowed `encode` says."""
+    if isinstance(knob, Choice):
+        return text
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return None if text == "none" else text
+
+
+def knob_words(knob: Knob) -> str:
+    """A knob in words: "real 0.0 to 2.0, default 0.0", "one of keep, demote, default keep"."""
+    facts = knob.describe()
+    if facts["type"] == "choice":
+        return f"one of {', '.join(facts['choices'])}; default {facts['default']}"
+    default = facts.get("none", "none") if facts["default"] is None else facts["default"]
+    none = f", or none = {facts['none']}" if "none" in facts else ""
+    return f"{facts['type']} {facts['low']} to {facts['high']}{none}; default {default}"
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
 

@@ -1,21 +1,21 @@
-"""Quantities that several policies read off the records. Plain Python for Python, inlined when a policy compiles."""
+"""Quantities that several policies read off the records. Plain Python for Python, compiled with the policy."""
 
 from __future__ import annotations
 
 import math
 
-from slackwise.policies.compilation import inlined
+from slackwise.policies.compilation import policy_helper
 from slackwise.policies.declare import Instance, Request
 
 
-@inlined
+@policy_helper
 def busy_left_s(instance: Instance, now: float) -> float:
     """Seconds until the running step of encode or prefill work ends, 0 if there is none."""
     left = float(instance.busy_until_s) - now
     return left if left > 0.0 else 0.0
 
 
-@inlined
+@policy_helper
 def step_done(instance: Instance, now: float) -> float:
     """Share of the running step that is over, in [0, 1]; 1 if none runs."""
     length = float(instance.busy_until_s) - float(instance.busy_since_s)
@@ -25,7 +25,7 @@ def step_done(instance: Instance, now: float) -> float:
     return 1.0 - left / length if left < length else 0.0
 
 
-@inlined
+@policy_helper
 def service_s(request: Request, score: float) -> float:
     """[s_r] predicted seconds of encode, transfer and prefill still to do, at the quantile of the normal score `score`.
 

@@ -20,8 +20,7 @@ def policies(family: str | None = None) -> tuple[Policy, ...]:
 
     Raises InputError for an unknown family, a plug-in that cannot be loaded, or two policies of one name.
     """
-    if family is not None and family not in FAMILIES:
-        raise unknown("policy family", family, FAMILIES)
+    _check_family(family)
     everything = dict(_built_in())
     for entry in entry_points(group=GROUP):
         policy = _loaded(entry)
@@ -38,6 +37,7 @@ def find(family: str | None, name: str) -> Policy:
     Raises InputError for an unknown name (naming the closest), a module that cannot be imported, or a policy of
     another family.
     """
+    _check_family(family)
     if ":" in name:
         return _of_family(family, _imported(name))
     for key, policy in _built_in().items():
@@ -85,6 +85,11 @@ def _declared(each: Any, reference: str) -> Policy:
     if not isinstance(each, Policy):
         raise InputError(f"'{reference}' is no declared policy: put @routing_policy(...) or its like above it")
     return each
+
+
+def _check_family(family: str | None) -> None:
+    if family is not None and family not in FAMILIES:
+        raise unknown("policy family", family, FAMILIES)
 
 
 def _of_family(family: str | None, policy: Policy) -> Policy:

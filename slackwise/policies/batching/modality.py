@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from slackwise.policies.compilation import inlined
+from slackwise.policies.compilation import policy_helper
 from slackwise.policies.declare import Instance, Params, Request, batching_policy
 from slackwise.policies.features import TEXT, VIDEO
 from slackwise.policies.knobs import IntRange, Range
@@ -42,7 +42,7 @@ def modality_size_priority(request: Request, instance: Instance, now: float, par
     return size_tokens
 
 
-@inlined
+@policy_helper
 def cost_class(request: Request, classes: float) -> float:
     """Class by predicted cost, 0 for text; 2: images alike; 3: image, video; 4: one image, several, video."""
     if request.modality == TEXT:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from slackwise.policies.batching.deadline import LATE
-from slackwise.policies.compilation import inlined
+from slackwise.policies.compilation import policy_helper
 from slackwise.policies.declare import Instance, Params, Request, batching_policy
 from slackwise.policies.knobs import Choice, Knob, Quantile, Range, Value
 from slackwise.policies.quantities import service_s
@@ -22,7 +22,7 @@ def keeps_late(knobs: Mapping[str, Value]) -> bool:
     return knobs["late"] == "keep"
 
 
-@inlined
+@policy_helper
 def slack_key(request: Request, now: float, params: Params) -> float:
     """The slack without the terms that all requests share: no rounding of `now` can swap two of them."""
     latest_start_s = float(request.deadline_s) - service_s(request, params[1])

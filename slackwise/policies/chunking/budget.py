@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-from slackwise.policies.compilation import inlined
+from slackwise.policies.compilation import policy_helper
 from slackwise.policies.declare import Instance, Params, Request, chunking_policy
 from slackwise.policies.knobs import Choice, IntRange, Range
 
 
-@inlined
+@policy_helper
 def images_within(request: Request, budget: float, each: float) -> float:
     """Whole images of size `each` that `budget` holds: one at least, `images_left` at most."""
     left = float(request.images_left)

@@ -1,0 +1,137 @@
+"""The policies of a service, chosen and knobbed: data, never code, with a JSON form that is checked when read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from slackwise.errors import InputError, unknown
+from slackwise.policies.declare import BATCHING, CHUNKING, PROVISIONING, ROUTING, Params, Policy
+from slackwise.policies.knobs import Value, parse_value
+from slackwise.policies.registry import find
+
+ROLES = {
+    "encode_routing": ROUTING,
+    "encode_batching": BATCHING,
+    "chunking": CHUNKING,
+    "routing": ROUTING,
+    "batching": BATCHING,
+    "provisioning": PROVISIONING,
+}
+"""What a service has to decide, and the family of policies that decides it."""
+
+
+@dataclass(frozen=True)
+class PolicyChoice:
+    """A policy by name, and the knobs that differ from their defaults (after validation: all of them)."""
+
+    name: str
+    knobs: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Policies:
+    """One policy a role; on making, every name and knob is checked and every knob filled in.
+
+    `encode_routing` and `encode_batching` rule the pool of encoders, `routing` and `batching` the instances with the
+    LLM; on a monolith the latter two rule alone. Raises InputError naming the closest known name or the range allowed.
+    """
+
+    encode_routing: PolicyChoice
+    encode_batching: PolicyChoice
+    chunking: PolicyChoice
+    routing: PolicyChoice
+    batching: PolicyChoice
+    provisioning: PolicyChoice = PolicyChoice("fixed_ratio")
+
+    def __post_init__(self) -> None:
+        for role in ROLES:
+            object.__setattr__(self, role, _completed(role, getattr(self, role)))
+
+    def policy(self, role: str) -> Policy:
+        """The declared policy of `role`, one of ROLES."""
+        return find(ROLES[role], self._choice(role).name)
+
+    def params(self, role: str) -> Params:
+        """The knobs of `role` as its policy takes them, float64, shape (number of knobs,)."""
+        return self.policy(role).params(**self._choice(role).knobs)
+
+    def changed(self, settings: Iterable[str]) -> Policies:
+        """These policies with `role=name` or `role.knob=value` applied in turn, as `--set` writes them.
+
+        A new name starts at the defaults of its knobs. Raises InputError for what is not understood or not allowed.
+        """
+        policies = self
+        for setting in settings:
+            policies = policies._changed_once(setting)
+        return policies
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form: a name and all knobs for each role."""
+        choices = {role: self._choice(role) for role in ROLES}
+        return {role: {"name": choice.name, "knobs": dict(choice.knobs)} for role, choice in choices.items()}
+
+    @classmethod
+    def from_dict(cls, document: Any, modules: bool = False) -> Policies:
+        """From the JSON form. Raises InputError for an unknown key, name or knob (naming the closest) or a bad value.
+
+        A file is data: `module:function`, which would import a module, is refused unless `modules` allows it.
+        """
+        checked_keys("policies", document, ROLES, required=[role for role in ROLES if role != "provisioning"])
+        return cls(**{role: _choice_from(role, each, modules) for role, each in document.items()})
+
+    def _choice(self, role: str) -> PolicyChoice:
+        if role not in ROLES:
+            raise unknown("role", role, ROLES)
+        choice: PolicyChoice = getattr(self, role)
+        return choice
+
+    def _changed_once(self, setting: str) -> Policies:
+        path, equals, text = setting.partition("=")
+        role, dot, knob = path.strip().partition(".")
+        choice = self._choice(role)
+        if not equals or not text.strip() or (dot and not knob):
+            raise InputError(f"'{setting}' is not understood: write role=name or role.knob=value")
+        if not dot:
+            return replace(self, **{role: PolicyChoice(text.strip())})
+        knobs = self.policy(role).knobs
+        if knob not in knobs:
+            raise unknown(f"knob of {choice.name}", knob, knobs)
+        value = parse_value(knobs[knob], text.strip())
+        return replace(self, **{role: PolicyChoice(choice.name, dict(choice.knobs) | {knob: value})})
+
+
+def checked_keys(what: str, document: Any, known: Iterable[str], required: Iterable[str]) -> None:
+    """Raise InputError unless `document` is an object with all `required` keys and no key outside `known`."""
+    if not isinstance(document, dict):
+        raise InputError(f"{what} must be a JSON object, not {type(document).__name__}")
+    for key in document:
+        if key not in known:
+            raise unknown(f"key of {what}", str(key), known)
+    missing = [key for key in required if key not in document]
+    if missing:
+        raise InputError(f"{what} lacks {', '.join(missing)}")
+
+
+def _completed(role: str, choice: PolicyChoice) -> PolicyChoice:
+    policy = find(ROLES[role], choice.name)
+    policy.params(**choice.knobs)
+    values = {name: choice.knobs.get(name, knob.default) for name, knob in policy.knobs.items()}
+    return PolicyChoice(choice.name, {name: _plain(value) for name, value in values.items()})
+
+
+def _plain(value: Any) -> Value:
+    """NumPy scalars, which a search may hand in, as the Python values that JSON knows."""
+    return value.item() if hasattr(value, "item") else value  # type: ignore[no-any-return]
+
+
+def _choice_from(role: str, document: Any, modules: bool) -> PolicyChoice:
+    names = [each.name for each in fields(PolicyChoice)]
+    checked_keys(role, document, names, required=["name"])
+    name, knobs = document["name"], document.get("knobs", {})
+    if not isinstance(name, str) or not isinstance(knobs, dict):
+        raise InputError(f"{role} needs a name in quotes and an object of knobs")
+    if ":" in name and not modules:
+        raise InputError(f"{role} names a module, '{name}': install it as a plug-in, or allow modules when reading")
+    return PolicyChoice(name, knobs)
