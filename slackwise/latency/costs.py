@@ -24,6 +24,7 @@ COSTS = np.dtype(
         ("kv_s_per_token", "f8"),  # reading the KV cache of one token in decode
         ("attention_s_per_pair", "f8"),  # prefill attention of one new token on one context token
         ("encode_step_s", "f8"),  # any step that encodes
+        ("text_only_share", "f8"),  # of step_s and the linear layers when no request of the step has an image
         ("encode_s_per_tile", "f8"),  # one padded tile (for models of native resolution: one image)
     ],
     align=True,
@@ -39,8 +40,14 @@ class StepCosts:
     kv_capacity_tokens: int  # KV cache of one instance, in text tokens
     load_s: float  # seconds to start an instance
     source: str  # where every number is from, printed with results
-    text_only_share: float = 1.0  # of (step_s + linear layers) when no request of the step has an image: a step of
-    # text-only requests skips the cross-attention layers (vLLM's Llama 3.2 Vision); 1 for decoder-only models
+
+    @property
+    def text_only_share(self) -> float:
+        """Share of step_s and the linear layers that a step pays when no request of it has an image.
+
+        Such a step skips the cross-attention layers (vLLM's Llama 3.2 Vision); 1 for decoder-only models.
+        """
+        return float(self.record["text_only_share"])
 
 
 @compiled()
@@ -53,14 +60,21 @@ def linear_seconds(costs: Any, linear_s: Any, tokens: Any) -> Any:
 
 
 @compiled()
-def step_seconds(costs: Any, linear_s: Any, tokens: Any, kv_tokens: Any, pairs: Any, tiles: Any) -> Any:
+def base_seconds(costs: Any, linear_s: Any, tokens: Any, text_only: Any) -> Any:
+    """Seconds of a step with `tokens` tokens, attention left out; `text_only` if no request of it has an image."""
+    share = costs.text_only_share if text_only else 1.0
+    return share * (costs.step_s + linear_seconds(costs, linear_s, tokens))
+
+
+@compiled()
+def step_seconds(costs: Any, linear_s: Any, tokens: Any, kv_tokens: Any, pairs: Any, tiles: Any, text_only: Any) -> Any:
     """Seconds of a step: `tokens` decode and prompt tokens, `kv_tokens` read by decodes, `pairs` of prefill attention.
 
     `pairs` = sum over chunks of new * (done + new / 2); `tiles` = padded tiles encoded in the step.
     """
     seconds = 0.0
     if tokens > 0:
-        seconds += costs.step_s + linear_seconds(costs, linear_s, tokens)
+        seconds += base_seconds(costs, linear_s, tokens, text_only)
         seconds += costs.kv_s_per_token * kv_tokens + costs.attention_s_per_pair * pairs
     if tiles > 0:
         seconds += costs.encode_step_s + costs.encode_s_per_tile * tiles

@@ -1,9 +1,9 @@
-"""Engine generations: the overheads that belong to the software, from engines.toml."""
+"""Engine generations: the overheads that belong to the software (engines.toml, its fitted part in fitted.toml)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 
 from slackwise.errors import unknown
@@ -11,21 +11,34 @@ from slackwise.latency.catalogue import catalogue, record, resolve
 
 
 @dataclass(frozen=True)
+class Kernels:
+    """How an engine's kernels do relative to the GPU's efficiency constants; 1 where nothing says otherwise."""
+
+    compute: float = 1.0
+    memory: float = 1.0
+    attention: float = 1.0
+    kv: float = 1.0
+    all_reduce: float = 1.0
+
+
+@dataclass(frozen=True)
 class Engine:
     """Overheads of one generation of a serving engine; seconds unless the name says otherwise."""
 
     name: str
+    source: str
     step_s: float  # between two steps: scheduling, input preparation, sampling
-    layer_s: Mapping[str, float]  # GPU name -> small kernels and launches of one LLM layer
-    encoder_layer_s: float  # the same for one layer of the vision encoder
+    layer_s: Mapping[str, float]  # GPU name -> small kernels and launches of one layer, LLM or encoder
     all_reduce_s: float  # latency of one all-reduce, data aside
     workspace_bytes: float  # GPU memory that neither weights nor KV cache can use, a GPU
     start_s: float  # process start, compilation, graph capture, warm-up
     load_bytes_s: float  # weights from storage into one GPU
-    source: str
+    kernels: Kernels = field(default_factory=Kernels)
+    slow_reduce_tokens: float = 1e12  # tokens of a step beyond which all-reduces slow down
+    slow_reduce_bytes_s: float = 1e12
 
     def layer_seconds(self, gpu: str) -> float:
-        """Overhead of one LLM layer on `gpu`. Raises InputError if this engine was never measured there."""
+        """Overhead of one layer on `gpu`. Raises InputError if this engine was never measured there."""
         if gpu not in self.layer_s:
             raise unknown(f"GPU of engine {self.name}", gpu, self.layer_s)
         return self.layer_s[gpu]
@@ -40,4 +53,7 @@ def engines() -> list[str]:
 def load_engine(name: str) -> Engine:
     """The engine generation called `name`. Raises InputError with the closest known name."""
     known = resolve("engine", name, engines())
-    return record(Engine, {"name": known, **catalogue("engines.toml")[known]}, f"engines.toml {known}")
+    facts = dict(catalogue("engines.toml")[known])
+    fitted = dict(catalogue("fitted.toml")["engines"][facts.pop("fitted")])
+    kernels = record(Kernels, fitted.pop("kernels", {}), f"fitted.toml {known}.kernels")
+    return record(Engine, {"name": known, "kernels": kernels, **facts, **fitted}, f"engines.toml {known}")

@@ -1,4 +1,4 @@
-"""GPUs: peaks from their data sheets and at most six efficiency constants each, from gpus.toml."""
+"""GPUs: peaks from their data sheets (gpus.toml) and six fitted efficiency constants each (fitted.toml)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Efficiency:
     """What real kernels reach of a GPU's peaks: the fitted constants of the roofline."""
 
     compute: float  # of the bf16 peak, in linear layers
-    memory: float  # of the memory bandwidth, reading weights
+    memory: float  # of the memory bandwidth, reading weights and activations
     attention: float  # of the bf16 peak, in prefill and encoder attention
     kv: float  # of the memory bandwidth, reading the KV cache in decode
     all_reduce: float  # of the NVLink bandwidth, in all-reduces
@@ -42,6 +42,6 @@ def gpus() -> list[str]:
 def load_gpu(name: str) -> Gpu:
     """The GPU called `name` (an unambiguous beginning will do). Raises InputError with the closest known name."""
     known = resolve("GPU", name, gpus())
-    table = dict(catalogue("gpus.toml")[known])
-    efficiency = record(Efficiency, table.pop("efficiency"), f"gpus.toml {known}.efficiency")
-    return record(Gpu, {"name": known, "efficiency": efficiency, **table}, f"gpus.toml {known}")
+    efficiency = record(Efficiency, catalogue("fitted.toml")["gpus"][known], f"fitted.toml gpus.{known}")
+    table = {"name": known, "efficiency": efficiency, **catalogue("gpus.toml")[known]}
+    return record(Gpu, table, f"gpus.toml {known}")

@@ -7,22 +7,28 @@ for NVLM-D); KV heads fewer than GPUs are replicated.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, sqrt
+from typing import TYPE_CHECKING
 
 from slackwise.latency.model import BYTES, Language, Model, Vision
+
+if TYPE_CHECKING:
+    from slackwise.latency.rates import Value
 
 
 @dataclass(frozen=True)
 class LanguageWork:
     """Work of the LLM on one GPU. `layers` counts self- and cross-attention layers."""
 
-    layers: int
-    flops_per_token: float  # linear layers
-    weight_bytes: float  # of the layers, read once a step
-    head_bytes: float  # of the output table, read once a step
-    flops_per_pair: float  # attention of one new token on one context token
-    kv_bytes_per_token: float  # read in decode, and held in memory
-    reduced_bytes_per_token: float  # moved by this GPU in the two all-reduces of every layer
+    layers: Value
+    flops_per_token: Value  # linear layers
+    weight_bytes: Value  # of the layers, read once a step
+    activation_bytes_per_token: Value  # read and written by the layers
+    head_bytes: Value  # of the output table, read once a step
+    flops_per_pair: Value  # attention of one new token on one context token
+    kv_bytes_per_token: Value  # read in decode, and held in memory
+    reduced_bytes_per_token: Value  # of all all-reduces of a step, see `all_reduced`
+    reduces: Value  # all-reduces of a step
 
 
 def language_work(language: Language, tensor_parallel: int) -> LanguageWork:
@@ -33,14 +39,19 @@ def language_work(language: Language, tensor_parallel: int) -> LanguageWork:
     kv_params = 2 * language.hidden * language.head_dim * kv_heads
     query_params = 2 * language.hidden * language.head_dim * heads
     params = layers * (query_params + kv_params + language.mlp_params / tensor_parallel)
+    # inputs and outputs of every kernel: residual stream and norms whole, the rest sharded
+    values = 12 * language.hidden + 4 * language.head_dim * (heads + kv_heads)
+    values += 2 * language.mlp_matrices * language.mlp / tensor_parallel
     return LanguageWork(
         layers=layers,
         flops_per_token=2 * (params - language.cross_layers * kv_params),
         weight_bytes=BYTES * params,
+        activation_bytes_per_token=BYTES * layers * values,
         head_bytes=BYTES * language.head_params / tensor_parallel,
         flops_per_pair=4 * heads * language.head_dim * language.layers,
         kv_bytes_per_token=2 * BYTES * kv_heads * language.head_dim * language.layers,
         reduced_bytes_per_token=2 * layers * all_reduced(BYTES * language.hidden, tensor_parallel),
+        reduces=2 * layers if tensor_parallel > 1 else 0,
     )
 
 
@@ -52,26 +63,31 @@ class VisionWork:
     linear_flops: float
     attention_flops: float
     weight_bytes: float  # read once a step, whatever the number of tiles
-    activation_bytes: float  # read and written by norms, activations, residuals and attention
-    reduced_bytes: float  # moved by this GPU in the two all-reduces of every layer
+    activation_bytes: float  # read and written by the layers
+    reduced_bytes: float  # of all all-reduces, see `all_reduced`
+    reduces: int  # all-reduces of a step
 
 
 def vision_work(vision: Vision, sequence: int, connector_params: int, tensor_parallel: int) -> VisionWork:
-    """Work of `vision` for a tile of `sequence` tokens on each of `tensor_parallel` GPUs, the connector included."""
+    """Work of `vision` for a tile of `sequence` tokens on each of `tensor_parallel` GPUs, the connector included.
+
+    Attention kernels pad heads to a multiple of 16 values (72 to 80 in SigLIP).
+    """
     share = sharded(vision.heads, tensor_parallel) / vision.heads if vision.attention_sharded else 1.0
     layer_params = vision.attention_params * share + vision.mlp_params / tensor_parallel
     tokens_out = sequence / vision.merge**2 if vision.tiling == "native" else vision.tile_tokens
-    # the residual stream and both norms touch the whole width on every GPU, the rest is sharded
-    values = vision.hidden * (6 + 8 * share) + 2 * vision.mlp / tensor_parallel
+    values = vision.hidden * (12 + 8 * share) + 2 * vision.mlp_matrices * vision.mlp / tensor_parallel
+    head_dim = vision.hidden / vision.heads
+    padding = 16 * ceil(head_dim / 16) / head_dim
+    reduces = vision.layers * (2 if vision.attention_sharded else 1) if tensor_parallel > 1 else 0
     return VisionWork(
         layers=vision.layers,
         linear_flops=2 * (vision.layers * layer_params * sequence + connector_params * tokens_out / tensor_parallel),
-        attention_flops=4 * vision.hidden * share * sequence * _attended(vision, sequence),
-        weight_bytes=BYTES * vision.layers * layer_params,
+        attention_flops=4 * vision.hidden * share * padding * sequence * _attended(vision, sequence),
+        weight_bytes=BYTES * (vision.layers * layer_params + connector_params / tensor_parallel),
         activation_bytes=BYTES * vision.layers * values * sequence,
-        reduced_bytes=(2 if share < 1 else 1)
-        * vision.layers
-        * all_reduced(BYTES * vision.hidden * sequence, tensor_parallel),
+        reduced_bytes=reduces * all_reduced(BYTES * vision.hidden * sequence, tensor_parallel),
+        reduces=reduces,
     )
 
 
@@ -82,7 +98,7 @@ def instance_bytes(model: Model, tensor_parallel: int, encode: bool = True, llm:
         total += _encoder_bytes(model.vision, tensor_parallel)
     if llm:
         work = language_work(model.language, tensor_parallel)
-        total += work.weight_bytes + 2 * work.head_bytes + BYTES * model.connector_params / tensor_parallel
+        total += float(work.weight_bytes + 2 * work.head_bytes) + BYTES * model.connector_params / tensor_parallel
     return total
 
 
@@ -104,8 +120,12 @@ def sharded(heads: int, tensor_parallel: int) -> int:
 
 
 def all_reduced(size: float, tensor_parallel: int) -> float:
-    """Bytes that a GPU sends in a ring all-reduce of `size` bytes: 2 (n - 1) / n of them."""
-    return 2 * (tensor_parallel - 1) / tensor_parallel * size
+    """Bytes charged for an all-reduce of `size` bytes: sqrt(2 (n - 1) / n) of them, 0 on a single GPU.
+
+    Between a ring, 2 (n - 1) / n, and a switch that sums, 1: measured all-reduces on 8 GPUs take 1.2 to 1.5 times
+    those on 2, where a ring would take 1.75 times.
+    """
+    return sqrt(2 * (tensor_parallel - 1) / tensor_parallel) * size
 
 
 def _attended(vision: Vision, sequence: int) -> int:
