@@ -57,14 +57,18 @@ def drawn_plan(about: Calibration, weeks: int, scale: float, seed: int) -> Plan:
 def replayed_plan(about: Calibration, totals: Counts, first: int, seed: int) -> Plan:
     """A plan with exactly `totals` requests a minute from minute `first` of the week on.
 
-    Text follows its rate, scaled to the totals' own, as far as a minute has room; images are the rest.
+    Text follows its rate, scaled to the totals' own, as far as a minute has room; images are the rest. What finds no
+    room in its minute goes to others of the same hour, so that every hour keeps its image share.
     """
     rng = stream(seed, "trace.minutes")
     hour = hour_of_minute(first, len(totals))
-    text_rpm, all_rpm = about.text_rpm[hour], about.text_rpm[hour] + about.image_rpm[hour]
-    requests = int(totals.sum())
-    text = np.minimum(rng.poisson(text_rpm * requests / all_rpm.sum()), totals)
-    text = settled(text, round(requests * float(text_rpm.sum() / all_rpm.sum())), rng, room=totals - text)
+    requests, all_rpm = int(totals.sum()), about.text_rpm[hour] + about.image_rpm[hour]
+    level = about.text_rpm[hour] * requests / all_rpm.sum()
+    text = np.minimum(rng.poisson(level), totals)
+    for at in np.split(np.arange(len(hour)), np.flatnonzero(np.diff(hour)) + 1):
+        wanted = min(round(float(level[at].sum())), int(totals[at].sum()))
+        text[at] = settled(text[at], wanted, rng, room=totals[at] - text[at])
+    text = settled(text, round(float(level.sum())), rng, room=totals - text)
     image = totals - text
     return Plan(text, image, _heavy(about, hour, image, seed))
 
