@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dis
 import linecache
-import re
 import zlib
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
+from itertools import pairwise
 from types import CodeType, FunctionType
 from typing import Any, TypeVar
 
@@ -22,6 +23,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 SIGNATURE = float64(from_dtype(REQUEST), from_dtype(INSTANCE), float64, float64[::1])
 """Of every routing, batching and chunking policy: (request, instance, now, params) -> float64."""
+
+FEATURES = {"request": REQUEST.names or (), "instance": INSTANCE.names or ()}
+"""What a policy may read of its two records."""
 
 POLICY = types.FunctionType(SIGNATURE)
 """The type under which a kernel takes a policy: changing the policy compiles nothing else."""
@@ -41,10 +45,14 @@ def compile_policy(function: Callable[..., float]) -> Callable[..., float]:
     """
     if numba.config.DISABLE_JIT:
         return function
+    _check_features(function)
     try:
         return _jitted(_stamped(function))
-    except NumbaError as error:
-        raise InputError(_refusal(function, error)) from None
+    except (NumbaError, KeyError) as error:
+        where = getattr(error, "loc", None)
+        line = getattr(where, "line", None) or function.__code__.co_firstlineno
+        file = getattr(where, "filename", None) or function.__code__.co_filename
+        raise _refusal(function, file, line, _reason(error)) from None
 
 
 def _jitted(function: Callable[..., float]) -> Callable[..., float]:
@@ -62,48 +70,61 @@ def _stamped(function: Callable[..., float]) -> Callable[..., float]:
     Numba looks at a function's own file alone: without the stamp, an edit to a helper in another file would leave
     the old machine code in use.
     """
+    ingredients = [each for called in _called(function) for each in _ingredients(called)]
     copy = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__)
     copy.__module__ = function.__module__
-    copy.__qualname__ = f"{function.__qualname__}_{zlib.crc32(repr(list(_ingredients(function, set()))).encode()):08x}"
+    copy.__qualname__ = f"{function.__qualname__}_{zlib.crc32(repr(ingredients).encode()):08x}"
     return copy
 
 
-def _ingredients(function: Any, seen: set[CodeType]) -> Iterator[object]:
-    """The code of `function`, the constants it reads, and the same of every function it calls."""
-    code: CodeType = function.__code__
-    if code in seen:
-        return
-    seen.add(code)
-    yield code.co_code
-    yield [each for each in code.co_consts if not isinstance(each, str | CodeType)]
-    for name in code.co_names:
-        value = function.__globals__.get(name)
-        value = getattr(value, "py_func", value)
-        if isinstance(value, FunctionType):
-            yield from _ingredients(value, seen)
-        elif isinstance(value, int | float | bool):
-            yield name, value
+def _called(function: FunctionType | Any) -> list[FunctionType]:
+    """`function` and every function of Python's that it calls by name, and those that they call."""
+    found = [function]
+    for each in found:
+        values = (each.__globals__.get(name) for name in each.__code__.co_names)
+        values = (getattr(value, "py_func", value) for value in values)
+        found += [value for value in values if isinstance(value, FunctionType) and value not in found]
+    return found
 
 
-def _refusal(function: Callable[..., float], error: NumbaError) -> str:
-    """One line: which policy, which line of it, why, and what a policy may read."""
+def _ingredients(function: FunctionType) -> Iterator[object]:
+    """What of `function` ends up in the machine code: its instructions, and the constants that it reads."""
     code = function.__code__
-    line = getattr(error.loc, "line", None) or code.co_firstlineno
-    text = linecache.getline(code.co_filename, line).strip()
-    where = f"{code.co_filename}:{line}"
-    return f"policy '{function.__name__}' does not compile at {where}: `{text}`: {_reason(error)} {_features()}"
+    yield code.co_code, code.co_names
+    yield [each for each in code.co_consts if not isinstance(each, str | CodeType)]
+    yield [(name, each) for name in code.co_names if isinstance(each := function.__globals__.get(name), int | float)]
 
 
-def _reason(error: NumbaError) -> str:
-    message = str(error)
-    missing = re.search(r"Unknown attribute '(\w+)' of type Record", message)
-    if missing:
-        close = get_close_matches(missing[1], [*(REQUEST.names or ()), *(INSTANCE.names or ())], n=1)
-        return f"no feature '{missing[1]}'" + (f", did you mean '{close[0]}'?" if close else ".")
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
+def _check_features(function: Callable[..., float]) -> None:
+    """Refuse a feature that does not exist, naming its line and the closest: Numba itself only raises a KeyError."""
+    for called in _called(function):
+        for record, name, line in _attributes(called.__code__):
+            names = FEATURES[record]
+            if name not in names:
+                close = get_close_matches(name, names, n=1)
+                hint = f", did you mean '{close[0]}'?" if close else "."
+                raise _refusal(function, called.__code__.co_filename, line, f"{record} has no feature '{name}'{hint}")
+
+
+def _attributes(code: CodeType) -> Iterator[tuple[str, str, int]]:
+    """Attributes read from arguments called `request` or `instance`: (argument, attribute, line)."""
+    instructions = list(dis.get_instructions(code))
+    for loaded, read in pairwise(instructions):
+        if read.opname == "LOAD_ATTR" and loaded.opname.startswith("LOAD_FAST") and loaded.argval in FEATURES:
+            line = read.positions.lineno if read.positions else None
+            yield loaded.argval, read.argval, line or code.co_firstlineno
+
+
+def _refusal(function: Callable[..., float], file: str, line: int, reason: str) -> InputError:
+    """One line: which policy, which line of it, why, and what a policy may read."""
+    text = linecache.getline(file, line).strip()
+    features = "; of ".join(f"{record}: {', '.join(names)}" for record, names in FEATURES.items())
+    where = f"policy '{function.__name__}' does not compile at {file}:{line}"
+    return InputError(f"{where}: `{text}`: {reason} Features of {features}")
+
+
+def _reason(error: Exception) -> str:
+    """The line of Numba's message that tells most; ">>>" is how it shows a call that it has no machine code for."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     telling = [line for line in lines if not line.startswith(("Failed in", "No implementation of function", "- "))]
-    return (telling or lines or [type(error).__name__])[0].rstrip(".") + "."
-
-
-def _features() -> str:
-    return f"Features of request: {', '.join(REQUEST.names or ())}; of instance: {', '.join(INSTANCE.names or ())}"
+    return (telling or lines or [type(error).__name__])[0].replace(">>> ", "cannot compile ").rstrip(".") + "."
