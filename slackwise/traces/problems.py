@@ -42,8 +42,8 @@ class Problems:
         """How many rows are bad."""
         return int(np.count_nonzero(self.bad))
 
-    def refuse(self, path: object) -> None:
-        """Raise InputError naming the first bad rows, if there is any."""
+    def refuse(self, path: object, hint: str = "") -> None:
+        """Raise InputError naming the first bad rows, if there is any; `hint` ends the sentence."""
         if not self.count:
             return
         first = sorted(self.reasons)[:SHOWN]

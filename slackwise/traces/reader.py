@@ -33,7 +33,7 @@ def read(path: str | os.PathLike[str], image_count: str | None = None, skip_bad_
     data = _bytes(file)
     trace, problems = read_parquet(file) if data.startswith(MAGIC) else _read_csv(data, file)
     if not skip_bad_rows:
-        problems.refuse(file)
+        problems.refuse(file, hint="; --skip-bad-rows leaves them out")
     if not len(trace):
         raise InputError(f"{file}: no good row (skipped {problems.note()})")
     notes = trace.notes | ({"skipped bad rows": problems.note()} if problems.count else {})
