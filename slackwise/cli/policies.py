@@ -49,6 +49,7 @@ def show(name: str, family: str | None, as_json: bool) -> None:
     symbols = [f"{symbol}: {meaning}" for symbol, meaning in symbols_in(policy.formula).items()]
     click.echo(f"{policy.name} ({policy.family}): {policy.summary}")
     _paragraphs("Formula", [policy.formula, *symbols])
+    _paragraphs("Inputs", [", ".join(policy.inputs) or "the pools"])
     _paragraphs("Knobs", [f"{knob}: {knob_words(each)}" for knob, each in policy.knobs.items()] or ["none"])
     _paragraphs("Trade-offs", [policy.trade_offs])
     _paragraphs("Source", [policy.source])

@@ -55,6 +55,12 @@ def compile_policy(function: Callable[..., float]) -> Callable[..., float]:
         raise _refusal(function, file, line, _reason(error)) from None
 
 
+def features_read(function: Callable[..., float]) -> tuple[str, ...]:
+    """What `function` and its helpers read of the records, "request.arrival_s" and the like, in order of definition."""
+    read = {(record, name) for called in _called(function) for record, name, _ in _attributes(called.__code__)}
+    return tuple(f"{record}.{name}" for record, names in FEATURES.items() for name in names if (record, name) in read)
+
+
 def _jitted(function: Callable[..., float]) -> Callable[..., float]:
     try:
         return numba.njit(SIGNATURE, cache=True, error_model="numpy")(function)  # type: ignore[no-any-return]
@@ -108,11 +114,12 @@ def _check_features(function: Callable[..., float]) -> None:
 
 def _attributes(code: CodeType) -> Iterator[tuple[str, str, int]]:
     """Attributes read from arguments called `request` or `instance`: (argument, attribute, line)."""
-    instructions = list(dis.get_instructions(code))
-    for loaded, read in pairwise(instructions):
-        if read.opname == "LOAD_ATTR" and loaded.opname.startswith("LOAD_FAST") and loaded.argval in FEATURES:
+    for loaded, read in pairwise(dis.get_instructions(code)):
+        if read.opname == "LOAD_ATTR" and loaded.opname.startswith("LOAD_FAST"):
+            record = loaded.argval[-1] if isinstance(loaded.argval, tuple) else loaded.argval
             line = read.positions.lineno if read.positions else None
-            yield loaded.argval, read.argval, line or code.co_firstlineno
+            if record in FEATURES:
+                yield record, read.argval, line or code.co_firstlineno
 
 
 def _refusal(function: Callable[..., float], file: str, line: int, reason: str) -> InputError:

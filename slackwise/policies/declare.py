@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slackwise.errors import InputError
-from slackwise.policies.compilation import compile_policy
+from slackwise.policies.compilation import compile_policy, features_read
 from slackwise.policies.knobs import Knob, Value, decode_knobs, encode_knobs
 from slackwise.policies.symbols import symbols_in
 
@@ -86,6 +86,11 @@ class Policy:
         return self.order == "fixed"
 
     @property
+    def inputs(self) -> tuple[str, ...]:
+        """The features that the policy reads, "request.arrival_s" and the like; none for provisioning."""
+        return () if self.family == PROVISIONING else features_read(self.function)
+
+    @property
     def summary(self) -> str:
         """The first sentence of the docstring: what the policy does."""
         return self._paragraph(0)
@@ -105,7 +110,8 @@ class Policy:
         knobs = [{"name": name} | knob.describe() for name, knob in self.knobs.items()]
         words: dict[str, Any] = {"summary": self.summary, "formula": self.formula}
         words |= {"symbols": symbols_in(self.formula), "trade_offs": self.trade_offs}
-        return {"name": self.name, "family": self.family} | words | {"source": self.source, "knobs": knobs}
+        words |= {"inputs": list(self.inputs), "source": self.source, "knobs": knobs}
+        return {"name": self.name, "family": self.family} | words
 
     def _paragraphs(self) -> list[str]:
         text = inspect.cleandoc(self.function.__doc__ or "")

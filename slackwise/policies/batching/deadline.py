@@ -16,7 +16,7 @@ def edf(request: Request, instance: Instance, now: float, params: Params) -> flo
 
     Formula: key [s] = d_r = a_r + D_r, arrival plus the TTFT objective.
 
-    Trade-offs: best possible on one machine while every deadline can be met; under overload it spends its time on
+    Trade-offs: best possible on one preemptive machine while every deadline can be met; under overload it serves
     requests that are already late. Blind to work left: of two equal deadlines the longer job may start too late.
     """
     return float(request.deadline_s)
