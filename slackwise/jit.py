@@ -15,10 +15,14 @@ def compiled(signature: Any = None) -> Callable[[Function], Function]:
 
     fastmath stays off and division by zero follows IEEE: the plain Python of the reference must agree.
     """
+    arguments = () if signature is None else (signature,)
 
     def decorate(function: Function) -> Function:
-        options: dict[str, Any] = {"cache": True, "error_model": "numpy"}
-        jitted = numba.njit(**options)(function) if signature is None else numba.njit(signature, **options)(function)
-        return jitted  # type: ignore[no-any-return]
+        return numba.njit(*arguments, cache=True, error_model="numpy")(function)  # type: ignore[no-any-return]
 
     return decorate
+
+
+def part(function: Function) -> Function:
+    """Compile as a part of its callers: no signature, no cache of its own, no reference counts."""
+    return numba.njit(error_model="numpy", _nrt=False)(function)  # type: ignore[no-any-return]

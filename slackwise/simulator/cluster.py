@@ -1,0 +1,99 @@
+"""Clusters: pools of instances of one kind, on GPUs of one type, serving one model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from slackwise.errors import InputError, unknown
+from slackwise.latency.costs import StepCosts
+from slackwise.latency.gpu import load_gpu
+from slackwise.latency.model import Model, load_model
+from slackwise.latency.roofline import roofline
+from slackwise.policies.features import DECODE, ENCODE, PREFILL
+from slackwise.simulator.rules import EngineRules, load_rules
+
+STAGES = {"E": ENCODE, "PD": PREFILL | DECODE, "EPD": ENCODE | PREFILL | DECODE}
+"""Kinds of instances by the letters of their stages: Encode, Prefill, Decode."""
+
+TOPOLOGIES = {"monolith": ("EPD",), "E+PD": ("E", "PD")}
+"""Named topologies and the kinds of their pools."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Instances of one kind: what they do, how many GPUs each has, which engine runs on them."""
+
+    stages: str  # a key of STAGES
+    instances: int
+    tensor_parallel: int = 1
+    engine: str = "vllm"  # a key of rules.RULES
+
+    def __post_init__(self) -> None:
+        if self.stages not in STAGES:
+            raise unknown("kind of instance", self.stages, STAGES)
+        if self.instances < 1:
+            raise InputError(f"a pool of {self.stages} instances needs at least 1 instance, not {self.instances}")
+        load_rules(self.engine)
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of the whole pool."""
+        return self.instances * self.tensor_parallel
+
+    @property
+    def rules(self) -> EngineRules:
+        """The engine's scheduling rules."""
+        return load_rules(self.engine)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A model on pools of GPUs. Images are taken to be of one size; `link` joins the encoders to the LLM."""
+
+    model: str
+    gpu: str
+    pools: tuple[Pool, ...]
+    link: str = "infiniband"  # nvlink | infiniband | tcp
+    image_size: tuple[int, int] = (896, 896)  # pixels
+
+    def __post_init__(self) -> None:
+        kinds = tuple(pool.stages for pool in self.pools)
+        if not any(STAGES[kind] & DECODE for kind in kinds):
+            raise InputError(f"a cluster needs a decode stage: its pools are {'+'.join(kinds) or 'none'}")
+        if kinds not in TOPOLOGIES.values():
+            known = ", ".join(TOPOLOGIES)
+            raise InputError(f"topology {'+'.join(kinds)} is not supported; known: {known}")
+
+    @property
+    def topology(self) -> str:
+        """Name of the topology."""
+        kinds = tuple(pool.stages for pool in self.pools)
+        return next(name for name, its in TOPOLOGIES.items() if its == kinds)
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of all pools."""
+        return sum(pool.gpus for pool in self.pools)
+
+    def costs(self, pool: Pool) -> StepCosts:
+        """Step costs of the instances of `pool`; InputError if the model does not fit their GPUs."""
+        bits = STAGES[pool.stages]
+        return roofline(
+            load_model(self.model),
+            load_gpu(self.gpu),
+            pool.tensor_parallel,
+            engine="vllm" if pool.engine == "transformers" else pool.engine,
+            image_size=self.image_size,
+            encode=bool(bits & ENCODE),
+            llm=bool(bits & (PREFILL | DECODE)),
+        )
+
+    def describe(self) -> str:
+        """One line: model, topology, instances, GPUs."""
+        parts = [f"{pool.instances} x {pool.stages} TP-{pool.tensor_parallel} ({pool.engine})" for pool in self.pools]
+        return f"{self.model} on {self.gpus} x {self.gpu}: {' + '.join(parts)}"
+
+
+def loaded_model(cluster: Cluster) -> Model:
+    """The model of a cluster."""
+    return load_model(cluster.model)

@@ -1,0 +1,231 @@
+"""What an iteration of an LLM instance takes: prompt chunks and images, within its budgets and its free KV cache."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from slackwise.jit import part
+from slackwise.simulator import heap
+from slackwise.simulator.queueing import rank_request, rerank_requests
+from slackwise.simulator.tables import (
+    engine_of,
+    instance_of,
+    pool_of,
+    progress_of,
+    queue_heap,
+    queued_at,
+    request_of,
+    slot_of,
+)
+
+
+@part
+def open_step(s: Any, instance: int, decodes: int) -> None:
+    """Start composing a step that also decodes `decodes` tokens."""
+    engine, seen, pool = engine_of(s, instance), instance_of(s, instance), pool_of(s, engine_of(s, instance).pool)
+    engine.work, engine.step_tokens, engine.step_tiles, engine.step_pairs, engine.step_images = 0, 0, 0, 0.0, 0
+    seen.token_budget_left = pool.max_step_tokens - decodes
+    seen.encoder_budget_left = pool.encoder_budget_tokens
+
+
+@part
+def close_step(s: Any, instance: int) -> None:
+    """Show full budgets again to whoever looks between two compositions."""
+    pool = pool_of(s, engine_of(s, instance).pool)
+    instance_of(s, instance).token_budget_left = pool.max_step_tokens
+    instance_of(s, instance).encoder_budget_left = pool.encoder_budget_tokens
+
+
+@part
+def free_kv(s: Any, instance: int) -> int:
+    """KV tokens left after this step's decodes have stored theirs."""
+    engine = engine_of(s, instance)
+    return instance_of(s, instance).kv_capacity_tokens - engine.kv_used_tokens - engine.decodes
+
+
+@part
+def first_kv(s: Any, request: int) -> int:
+    """KV tokens that the first chunk stores besides its own: those of images outside the sequence."""
+    progress = progress_of(s, request)
+    return progress.image_kv_tokens if progress.prefilled_tokens == 0 else 0
+
+
+@part
+def images_needed(s: Any, request: int, tokens: int) -> int:
+    """Images to encode before `tokens` more prompt tokens can be computed: images come first in the prompt.
+
+    A cross-attention model needs all of them before the first text token.
+    """
+    progress, entry = progress_of(s, request), request_of(s, request)
+    per_image = progress.sequence_tokens_per_image
+    if per_image == 0:
+        return entry.images_left
+    covered = (progress.prefilled_tokens + tokens + per_image - 1) // per_image
+    return min(entry.images_left, max(0, covered - (entry.images - entry.images_left)))
+
+
+@part
+def images_allowed(s: Any, instance: int, request: int, now: float, policies: Any) -> int:
+    """Images that the chunking policy and the step's encoder budget allow; a step's first image always fits."""
+    seen, entry = instance_of(s, instance), request_of(s, request)
+    asked = max(1, int(policies.chunking(entry, seen, now, policies.chunking_params)))
+    fit = seen.encoder_budget_left // entry.tokens_per_image
+    if engine_of(s, instance).step_tiles == 0:
+        fit = max(1, fit)
+    return min(asked, max(0, fit))
+
+
+@part
+def plan_chunk(s: Any, instance: int, request: int, kv_free: int, now: float, policies: Any) -> tuple[int, int]:
+    """(prompt tokens, images) that a request may take in the step being composed, with `kv_free` KV tokens left."""
+    progress, entry, seen = progress_of(s, request), request_of(s, request), instance_of(s, instance)
+    left = progress.target_tokens - progress.prefilled_tokens
+    tokens = min(left, seen.token_budget_left, pool_of(s, engine_of(s, instance).pool).max_chunk_tokens)
+    tokens = max(0, min(tokens, kv_free - first_kv(s, request)))
+    if entry.images_left == 0 or seen.token_budget_left <= 0:
+        return tokens, 0
+    needed = images_needed(s, request, tokens)
+    if needed == 0:
+        return tokens, 0
+    images = min(needed, images_allowed(s, instance, request, now, policies))
+    if images < needed:
+        ready = entry.images - entry.images_left + images
+        tokens = max(0, min(tokens, ready * progress.sequence_tokens_per_image - progress.prefilled_tokens))
+    return tokens, images
+
+
+@part
+def take(s: Any, instance: int, request: int, tokens: int, images: int) -> None:
+    """Add a chunk to the step being composed and reserve its KV cache."""
+    engine, seen, progress, entry = (
+        engine_of(s, instance),
+        instance_of(s, instance),
+        progress_of(s, request),
+        request_of(s, request),
+    )
+    extra = 0
+    if tokens > 0:
+        engine.kv_used_tokens += tokens + first_kv(s, request)
+        extra = progress.extra_tokens if progress.prefilled_tokens == 0 else 0
+    engine.step_tokens += tokens + extra
+    engine.step_pairs += tokens * (progress.prefilled_tokens + 0.5 * tokens)
+    engine.step_tiles += images * entry.tiles_per_image
+    engine.step_images += entry.images
+    seen.token_budget_left -= tokens
+    seen.encoder_budget_left -= images * entry.tokens_per_image
+    seen.in_service_prompt_tokens += tokens
+    seen.in_service_image_tokens += images * entry.tokens_per_image
+    seen.in_service_tiles += images * entry.tiles_per_image
+    work = slot_of(s, instance, engine.work)
+    work.ident, work.tokens, work.images = request, tokens, images
+    engine.work += 1
+
+
+@part
+def admit(s: Any, instance: int) -> int:
+    """Move the head of the queue to the unfinished prefills; return it."""
+    engine, seen = engine_of(s, instance), instance_of(s, instance)
+    request = heap.pop(queue_heap(s, instance), engine.queued)
+    engine.queued -= 1
+    seen.waiting -= 1
+    seen.running += 1
+    progress_of(s, request).admitted = engine.admissions
+    engine.admissions += 1
+    slot_of(s, instance, engine.in_flight).in_flight = request
+    engine.in_flight += 1
+    return request
+
+
+@part
+def sort_in_flight(s: Any, instance: int, now: float, policies: Any) -> None:
+    """Bring the unfinished prefills into rank order (insertion sort: there are hardly ever two)."""
+    for at in range(engine_of(s, instance).in_flight):
+        request = slot_of(s, instance, at).in_flight
+        rank = rank_request(s, instance, request, now, policies)
+        place = at
+        while place > 0 and out_of_order(slot_of(s, instance, place - 1), rank, request):
+            slot_of(s, instance, place).in_flight = slot_of(s, instance, place - 1).in_flight
+            slot_of(s, instance, place).rank = slot_of(s, instance, place - 1).rank
+            place -= 1
+        slot_of(s, instance, place).in_flight = request
+        slot_of(s, instance, place).rank = rank
+
+
+@part
+def out_of_order(slot: Any, rank: float, request: int) -> bool:
+    """Whether the unfinished prefill in `slot` comes after `request` of `rank`."""
+    return slot.rank > rank or (slot.rank == rank and slot.in_flight > request)
+
+
+@part
+def continue_prefills(s: Any, instance: int, now: float, policies: Any) -> None:
+    """Give the unfinished prefills their next chunks."""
+    if engine_of(s, instance).in_flight > 1:
+        sort_in_flight(s, instance, now, policies)
+    for at in range(engine_of(s, instance).in_flight):
+        request = slot_of(s, instance, at).in_flight
+        tokens, images = plan_chunk(s, instance, request, free_kv(s, instance), now, policies)
+        if tokens > 0 or images > 0:
+            take(s, instance, request, tokens, images)
+
+
+@part
+def may_admit(s: Any, instance: int) -> bool:
+    """Whether a request waits and a sequence is free."""
+    engine = engine_of(s, instance)
+    return engine.queued > 0 and engine.decodes + engine.in_flight < pool_of(s, engine.pool).max_sequences
+
+
+@part
+def admit_chunks(s: Any, instance: int, now: float, policies: Any) -> None:
+    """Admit waiting requests in rank order while their first chunk fits (vLLM V1): the first that does not ends it."""
+    engine = engine_of(s, instance)
+    while may_admit(s, instance) and instance_of(s, instance).token_budget_left > 0:
+        request = queued_at(s, instance, 0).ident
+        tokens, images = plan_chunk(s, instance, request, 1 << 40, now, policies)
+        if tokens == 0 and images == 0:
+            return
+        spare = free_kv(s, instance) - pool_of(s, engine.pool).watermark_tokens
+        if tokens > 0 and tokens + first_kv(s, request) > spare:
+            return
+        admit(s, instance)
+        take(s, instance, request, tokens, images)
+
+
+@part
+def admit_prompts(s: Any, instance: int) -> None:
+    """Admit whole prompts with all their images in rank order while they fit (vLLM 0.7: prefill first, nothing mixed)."""
+    engine, seen = engine_of(s, instance), instance_of(s, instance)
+    while may_admit(s, instance):
+        request = queued_at(s, instance, 0).ident
+        tokens = progress_of(s, request).target_tokens
+        if engine.work > 0 and tokens > seen.token_budget_left:
+            return
+        spare = free_kv(s, instance) - pool_of(s, engine.pool).watermark_tokens
+        if tokens + first_kv(s, request) > spare:
+            return
+        admit(s, instance)
+        take(s, instance, request, tokens, request_of(s, request).images_left)
+
+
+@part
+def compose_mixed(s: Any, instance: int, preempted: int, now: float, policies: Any) -> None:
+    """Decodes, unfinished prefills, then waiting requests (vLLM V1); none is admitted in a step that preempted one."""
+    engine = engine_of(s, instance)
+    open_step(s, instance, engine.decodes)
+    continue_prefills(s, instance, now, policies)
+    if preempted == 0 or engine.decodes + engine.in_flight == 0:
+        if pool_of(s, engine.pool).fixed_order == 0:
+            rerank_requests(s, instance, now, policies)
+        admit_chunks(s, instance, now, policies)
+    close_step(s, instance)
+
+
+@part
+def compose_prefill_first(s: Any, instance: int, now: float, policies: Any) -> None:
+    """Whole prompts if any can be admitted (vLLM 0.7), else nothing: the step decodes."""
+    open_step(s, instance, 0)
+    if pool_of(s, engine_of(s, instance).pool).fixed_order == 0:
+        rerank_requests(s, instance, now, policies)
+    admit_prompts(s, instance)
+    close_step(s, instance)

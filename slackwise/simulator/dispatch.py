@@ -1,0 +1,43 @@
+"""Routing: which instance gets the work, and what its record shows afterwards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from slackwise.jit import part
+from slackwise.simulator.tables import draw_of, instance_of, pool_of, request_of
+
+
+@part
+def choose(s: Any, pool: int, request: int, now: float, policy: Any, params: Any) -> int:
+    """The instance of `pool` with the lowest cost, ties to the lowest index."""
+    request_of(s, request).sequence = pool_of(s, pool).decisions
+    request_of(s, request).draw = draw_of(s, s.draws_used).value
+    pool_of(s, pool).decisions += 1
+    s.draws_used += 1
+    first = pool_of(s, pool).first
+    best, best_cost = first, np.inf
+    for instance in range(first, first + pool_of(s, pool).members):
+        cost = policy(request_of(s, request), instance_of(s, instance), now, params)
+        if cost < best_cost:
+            best, best_cost = instance, cost
+    instance_of(s, best).assigned += 1
+    instance_of(s, best).waiting += 1
+    return best
+
+
+@part
+def refresh_backlog(s: Any, instance: int) -> None:
+    """Recompute backlog_s from the counts, so that no rounding accumulates and an idle instance shows exactly 0."""
+    seen = instance_of(s, instance)
+    tiles = seen.pending_tiles - seen.in_service_tiles
+    tokens = seen.pending_prompt_tokens - seen.in_service_prompt_tokens
+    seen.backlog_s = tiles * seen.encode_s_per_tile + tokens * seen.prefill_s_per_token
+
+
+@part
+def order_of(request: int, ordinal: int) -> int:
+    """The tie-break of queues: requests are numbered in order of arrival."""
+    return request * 65536 + ordinal

@@ -1,0 +1,257 @@
+"""Iterations of an instance of the LLM: begin, leap, end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from slackwise.jit import part
+from slackwise.latency.costs import base_seconds, step_seconds
+from slackwise.policies.features import ENCODE
+from slackwise.simulator import heap
+from slackwise.simulator.compose import compose_mixed, compose_prefill_first, free_kv
+from slackwise.simulator.dispatch import refresh_backlog
+from slackwise.simulator.histogram import bucket, record_steps
+from slackwise.simulator.leap import leap_seconds
+from slackwise.simulator.queueing import drop_in_flight, preempt_latest
+from slackwise.simulator.tables import (
+    costs_of,
+    decode_at,
+    decode_heap,
+    engine_of,
+    instance_of,
+    pool_of,
+    progress_of,
+    request_of,
+    slot_of,
+    tbt_of,
+)
+from slackwise.simulator.timeline import replay
+
+
+@part
+def begin_llm(s: Any, instance: int, now: float, policies: Any) -> None:
+    """Compose the next step and set its end; idle if there is nothing to do."""
+    engine = engine_of(s, instance)
+    engine.work, engine.decoding, preempted = 0, 1, 0
+    if pool_of(s, engine.pool).prefill_first == 1:
+        compose_prefill_first(s, instance, now, policies)
+        engine.decoding = 1 if engine.work == 0 else 0
+    if engine.work == 0:
+        while engine.decodes > 0 and free_kv(s, instance) < 0:
+            preempt_latest(s, instance, now, policies)
+            preempted += 1
+    if pool_of(s, engine.pool).prefill_first == 0:
+        compose_mixed(s, instance, preempted, now, policies)
+        while engine.work == 0 and engine.decodes == 0 and engine.in_flight > 1:
+            preempt_latest(s, instance, now, policies)
+            preempted += 1
+            compose_mixed(s, instance, preempted, now, policies)
+    if engine.work > 0:
+        start_mixed(s, instance, now)
+    elif engine.decodes > 0:
+        start_leap(s, instance, preempted, now)
+    else:
+        engine.step_end_s = np.inf
+    refresh_backlog(s, instance)
+    replay(s, instance)
+
+
+@part
+def start_mixed(s: Any, instance: int, now: float) -> None:
+    """Set the end of a step that encodes or prefills."""
+    engine, seen = engine_of(s, instance), instance_of(s, instance)
+    decodes = engine.decodes if engine.decoding == 1 else 0
+    kv_tokens = engine.decode_kv_tokens if engine.decoding == 1 else 0
+    tokens = engine.step_tokens + decodes
+    costs, linear_s, tiles = costs_of(s, engine.pool), pool_of(s, engine.pool).linear_s, engine.step_tiles
+    text_only = engine.step_images == 0 and (decodes == 0 or text_decodes(s, instance))
+    seconds = step_seconds(costs, linear_s, tokens, kv_tokens, engine.step_pairs, tiles, text_only)
+    if engine.step_tiles > 0:
+        engine.encode_busy_s += costs.encode_step_s + costs.encode_s_per_tile * engine.step_tiles
+    engine.leap_steps, engine.leaping = 1, 0
+    engine.step_start_s, engine.step_end_s = now, now + seconds
+    seen.busy_since_s, seen.busy_until_s = now, now + seconds
+
+
+@part
+def text_decodes(s: Any, instance: int) -> bool:
+    """Whether no running decode has an image."""
+    return engine_of(s, instance).category_decodes[0] == engine_of(s, instance).decodes
+
+
+@part
+def start_leap(s: Any, instance: int, preempted: int, now: float) -> None:
+    """Set the end of a run of decode-only steps: up to the first finish or the end of the KV cache.
+
+    Whoever waits cannot be admitted before: sequences, budget and KV cache only get scarcer. Where the order of the
+    queue changes with time its head may change too, so such an instance takes one step at a time while anyone waits.
+    """
+    engine, pool = engine_of(s, instance), engine_of(s, instance).pool
+    steps = int(decode_at(s, instance, 0).key) - engine.decode_steps
+    steps = min(steps, 1 + free_kv(s, instance) // engine.decodes)
+    if engine.queued > 0 and (preempted > 0 or pool_of(s, pool).fixed_order == 0):
+        steps = 1
+    text_only = text_decodes(s, instance)
+    engine.decode_base_s = base_seconds(costs_of(s, pool), pool_of(s, pool).linear_s, engine.decodes, text_only)
+    engine.leap_steps, engine.leaping = steps, 1
+    engine.step_start_s = now
+    kv_s = costs_of(s, pool).kv_s_per_token
+    engine.step_end_s = now + leap_seconds(steps, engine.decode_base_s, kv_s, engine.decode_kv_tokens, engine.decodes)
+
+
+@part
+def end_llm(s: Any, instance: int, now: float) -> None:
+    """Book what the finished step or leap did."""
+    engine, seen = engine_of(s, instance), instance_of(s, instance)
+    engine.busy_s += now - engine.step_start_s
+    seen.steps += engine.leap_steps
+    s.steps += engine.leap_steps
+    if engine.decoding == 1 and engine.decodes > 0:
+        end_decodes(s, instance, now)
+    seen.in_service_prompt_tokens, seen.in_service_image_tokens, seen.in_service_tiles = 0, 0, 0
+    for at in range(engine.work):
+        end_chunk(s, instance, at, now)
+    changed = engine.work > 0
+    while engine.decodes > 0 and int(decode_at(s, instance, 0).key) == engine.decode_steps:
+        finish_decode(s, instance, now)
+        changed = True
+    if changed:
+        seen.kv_used_tokens = engine.kv_used_tokens
+    engine.work = 0
+
+
+@part
+def end_decodes(s: Any, instance: int, now: float) -> None:
+    """Every decode has one token more for each step taken."""
+    engine = engine_of(s, instance)
+    steps, decodes = engine.leap_steps, engine.decodes
+    if engine.work > 0:
+        record_tokens(s, instance, now - engine.step_start_s, 0.0, 1)
+    else:
+        kv_s = costs_of(s, engine.pool).kv_s_per_token
+        first = engine.decode_base_s + kv_s * engine.decode_kv_tokens
+        record_tokens(s, instance, first, kv_s * decodes, steps)
+    engine.decode_steps += steps
+    engine.decode_kv_tokens += steps * decodes
+    engine.kv_used_tokens += steps * decodes
+    engine.generated_tokens += steps * decodes
+    engine.last_decode_s = now
+
+
+@part
+def record_tokens(s: Any, instance: int, first_s: float, growth_s: float, steps: int) -> None:
+    """Add the tokens of a leap to the TBT histogram; the first one also waited while prefills stalled the decodes."""
+    engine = engine_of(s, instance)
+    if pool_of(s, engine.pool).prefill_first == 0:
+        record_steps(s, instance, first_s, growth_s, steps)
+        return
+    for at in range(engine.fresh):
+        progress = progress_of(s, slot_of(s, instance, at).fresh)
+        record_one(s, progress.category, engine.step_start_s - progress.last_token_s + first_s)
+        engine.category_decodes[progress.category] -= 1
+    stall = engine.step_start_s - engine.last_decode_s
+    record_steps(s, instance, stall + first_s, 0.0, 1)
+    for at in range(engine.fresh):
+        engine.category_decodes[progress_of(s, slot_of(s, instance, at).fresh).category] += 1
+    engine.fresh = 0
+    record_steps(s, instance, first_s + growth_s, growth_s, steps - 1)
+
+
+@part
+def record_one(s: Any, category: int, seconds: float) -> None:
+    """Add one token of a class to the TBT histogram."""
+    tbt_of(s, category, bucket(seconds)).tokens += 1
+
+
+@part
+def end_chunk(s: Any, instance: int, at: int, now: float) -> None:
+    """Book the images and prompt tokens of one request's chunk."""
+    request, tokens, images = (
+        slot_of(s, instance, at).ident,
+        slot_of(s, instance, at).tokens,
+        slot_of(s, instance, at).images,
+    )
+    progress, entry, seen = progress_of(s, request), request_of(s, request), instance_of(s, instance)
+    if images > 0:
+        entry.images_left -= images
+        entry.encode_estimate_s = entry.images_left * progress.image_s
+        seen.pending_images -= images
+        seen.pending_tiles -= images * entry.tiles_per_image
+        if entry.images_left == 0:
+            progress.encoded_s, progress.encoder = now, instance
+    if tokens > 0:
+        progress.prefilled_tokens += tokens
+        entry.prompt_tokens_left -= tokens
+        entry.prefill_estimate_s = progress.prefill_s * entry.prompt_tokens_left / entry.prompt_tokens
+        seen.pending_prompt_tokens -= tokens
+        if progress.prefilled_tokens == progress.target_tokens:
+            finish_prefill(s, instance, request, now)
+
+
+@part
+def finish_prefill(s: Any, instance: int, request: int, now: float) -> None:
+    """The last chunk gives a token; the request decodes on, or is done."""
+    engine, seen, progress = engine_of(s, instance), instance_of(s, instance), progress_of(s, request)
+    for at in range(engine.in_flight):
+        if slot_of(s, instance, at).in_flight == request:
+            drop_in_flight(s, instance, at)
+            break
+    seen.pending_text_tokens -= request_of(s, request).text_tokens
+    seen.pending_image_tokens -= request_of(s, request).image_tokens
+    if progress.generated == 0:
+        progress.first_token_s = now
+    else:
+        record_one(s, progress.category, now - progress.last_token_s)
+    progress.generated += 1
+    engine.generated_tokens += 1
+    progress.last_token_s = now
+    if progress.generated >= progress.output_tokens:
+        engine.kv_used_tokens -= progress.target_tokens + progress.image_kv_tokens
+        finish(s, instance, request, now)
+    else:
+        start_decode(s, instance, request)
+
+
+@part
+def start_decode(s: Any, instance: int, request: int) -> None:
+    """A prefilled request joins the decodes."""
+    engine, progress = engine_of(s, instance), progress_of(s, request)
+    progress.finish_step = engine.decode_steps + progress.output_tokens - progress.generated
+    heap.push(decode_heap(s, instance), engine.decodes, progress.finish_step, request, request)
+    engine.decodes += 1
+    engine.decode_kv_tokens += progress.target_tokens + progress.image_kv_tokens
+    engine.category_decodes[progress.category] += 1
+    if pool_of(s, engine.pool).prefill_first == 1:
+        slot_of(s, instance, engine.fresh).fresh = request
+        engine.fresh += 1
+
+
+@part
+def finish_decode(s: Any, instance: int, now: float) -> None:
+    """The decode that ends first is done."""
+    engine = engine_of(s, instance)
+    request = heap.pop(decode_heap(s, instance), engine.decodes)
+    engine.decodes -= 1
+    progress = progress_of(s, request)
+    held = progress.target_tokens + progress.output_tokens - progress.generated + progress.image_kv_tokens
+    engine.decode_kv_tokens -= held
+    engine.kv_used_tokens -= held
+    engine.category_decodes[progress.category] -= 1
+    progress.generated = progress.output_tokens
+    finish(s, instance, request, now)
+
+
+@part
+def finish(s: Any, instance: int, request: int, now: float) -> None:
+    """The request is complete."""
+    progress_of(s, request).finish_s = now
+    instance_of(s, instance).running -= 1
+    s.finished += 1
+
+
+@part
+def encodes(s: Any, instance: int) -> bool:
+    """Whether the instance is an encoder and nothing else."""
+    return instance_of(s, instance).stages == ENCODE

@@ -1,0 +1,209 @@
+"""Requests at an instance of the LLM: routed there, waiting in rank order, admitted, preempted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from slackwise.jit import part
+from slackwise.policies.features import ENCODE
+from slackwise.simulator import heap
+from slackwise.simulator.dispatch import choose, order_of, refresh_backlog
+from slackwise.simulator.leap import leap_seconds, steps_to_reach
+from slackwise.simulator.tables import (
+    costs_of,
+    decode_at,
+    decode_heap,
+    engine_of,
+    instance_of,
+    pool_of,
+    progress_of,
+    queue_heap,
+    queued_at,
+    request_of,
+    slot_of,
+)
+from slackwise.simulator.timeline import replay
+
+
+@part
+def assign(s: Any, request: int, now: float, policies: Any) -> None:
+    """Route a request to an instance of the LLM and count it there, also while its embeddings travel."""
+    entry = request_of(s, request)
+    entry.job_images, entry.job_image_tokens, entry.job_tiles = 0, 0, 0
+    instance = choose(s, s.llm_pool, request, now, policies.routing, policies.routing_params)
+    progress_of(s, request).instance = instance
+    seen = instance_of(s, instance)
+    count_pending_prompt(s, instance, request, progress_of(s, request).target_tokens)
+    if seen.stages & ENCODE:
+        seen.pending_images += entry.images_left
+        seen.pending_tiles += entry.images_left * entry.tiles_per_image
+    refresh_backlog(s, instance)
+
+
+@part
+def count_pending_prompt(s: Any, instance: int, request: int, tokens: int) -> None:
+    """Count a request's prefill as work to do."""
+    seen, entry = instance_of(s, instance), request_of(s, request)
+    seen.pending_text_tokens += entry.text_tokens
+    seen.pending_image_tokens += entry.image_tokens
+    seen.pending_prompt_tokens += tokens
+
+
+@part
+def rank_request(s: Any, instance: int, request: int, now: float, policies: Any) -> float:
+    """Rank of a request; policies of fixed order are asked at time 0, so that ranks of different times compare."""
+    at = 0.0 if pool_of(s, engine_of(s, instance).pool).fixed_order == 1 else now
+    return policies.batching(request_of(s, request), instance_of(s, instance), at, policies.batching_params)
+
+
+@part
+def enqueue(s: Any, instance: int, request: int, now: float, policies: Any) -> None:
+    """Put a request into the instance's queue."""
+    queued = engine_of(s, instance).queued
+    key = rank_request(s, instance, request, now, policies)
+    heap.push(queue_heap(s, instance), queued, key, order_of(request, 0), request)
+    engine_of(s, instance).queued = queued + 1
+    s.longest_queue = max(s.longest_queue, queued + 1)
+
+
+@part
+def rerank_requests(s: Any, instance: int, now: float, policies: Any) -> None:
+    """Rank the whole queue anew."""
+    for at in range(engine_of(s, instance).queued):
+        queued_at(s, instance, at).key = rank_request(s, instance, queued_at(s, instance, at).ident, now, policies)
+    heap.heapify(queue_heap(s, instance), engine_of(s, instance).queued)
+
+
+@part
+def deliver(s: Any, request: int, now: float, policies: Any) -> int:
+    """Queue a request whose embeddings (if any) have arrived; return its instance if that is idle, else -1."""
+    instance = progress_of(s, request).instance
+    engine = engine_of(s, instance)
+    request_of(s, request).transfer_estimate_s = 0.0
+    enqueue(s, instance, request, now, policies)
+    if engine.work == 0 and engine.decodes == 0:
+        return instance
+    if engine.leaping == 1 and engine.decodes + engine.in_flight < pool_of(s, engine.pool).max_sequences:
+        cut_leap(s, instance, now)
+    return -1
+
+
+@part
+def cut_leap(s: Any, instance: int, now: float) -> None:
+    """End the running leap at its first step boundary at or after `now`."""
+    engine = engine_of(s, instance)
+    kv_s = costs_of(s, engine.pool).kv_s_per_token
+    base, tokens, decodes = engine.decode_base_s, engine.decode_kv_tokens, engine.decodes
+    steps = steps_to_reach(now - engine.step_start_s, base, kv_s, tokens, decodes)
+    if steps < engine.leap_steps:
+        engine.leap_steps = steps
+        engine.step_end_s = engine.step_start_s + leap_seconds(steps, base, kv_s, tokens, decodes)
+        replay(s, instance)
+
+
+@part
+def latest_decode(s: Any, instance: int) -> int:
+    """Place in the heap of the decode admitted last, -1 if none decodes."""
+    latest, at_latest = -1, -1
+    for at in range(engine_of(s, instance).decodes):
+        admitted = progress_of(s, decode_at(s, instance, at).ident).admitted
+        if admitted > latest:
+            latest, at_latest = admitted, at
+    return at_latest
+
+
+@part
+def latest_in_flight(s: Any, instance: int) -> int:
+    """Place in the list of the unfinished prefill admitted last, -1 if there is none."""
+    latest, at_latest = -1, -1
+    for at in range(engine_of(s, instance).in_flight):
+        admitted = progress_of(s, slot_of(s, instance, at).in_flight).admitted
+        if admitted > latest:
+            latest, at_latest = admitted, at
+    return at_latest
+
+
+@part
+def preempt_latest(s: Any, instance: int, now: float, policies: Any) -> None:
+    """Preempt the request admitted last: free its KV cache and queue it to be computed again (vLLM, recomputation)."""
+    decode, prefill = latest_decode(s, instance), latest_in_flight(s, instance)
+    if decode >= 0 and prefill >= 0:
+        last_decode = progress_of(s, decode_at(s, instance, decode).ident).admitted
+        last_prefill = progress_of(s, slot_of(s, instance, prefill).in_flight).admitted
+        if last_prefill > last_decode:
+            decode = -1
+    if decode >= 0:
+        request = decode_at(s, instance, decode).ident
+        stop_decode(s, instance, decode, now)
+    else:
+        request = slot_of(s, instance, prefill).in_flight
+        stop_prefill(s, instance, prefill)
+    requeue(s, instance, request, now, policies)
+
+
+@part
+def stop_decode(s: Any, instance: int, at: int, now: float) -> None:
+    """Take a decode off the instance; what it generated becomes part of its prompt."""
+    engine = engine_of(s, instance)
+    request = decode_at(s, instance, at).ident
+    progress = progress_of(s, request)
+    generated = progress.output_tokens - (progress.finish_step - engine.decode_steps)
+    held = progress.target_tokens + generated - progress.generated + progress.image_kv_tokens
+    engine.kv_used_tokens -= held
+    engine.decode_kv_tokens -= held
+    heap.remove(decode_heap(s, instance), engine.decodes, at)
+    engine.decodes -= 1
+    engine.category_decodes[progress.category] -= 1
+    if generated > progress.generated:
+        progress.last_token_s = engine.last_decode_s
+    forget_fresh(s, instance, request)
+    progress.generated = generated
+    progress.target_tokens = request_of(s, request).prompt_tokens + generated
+    count_pending_prompt(s, instance, request, progress.target_tokens)
+
+
+@part
+def stop_prefill(s: Any, instance: int, at: int) -> None:
+    """Take an unfinished prefill off the instance."""
+    engine = engine_of(s, instance)
+    request = slot_of(s, instance, at).in_flight
+    progress = progress_of(s, request)
+    if progress.prefilled_tokens > 0:
+        engine.kv_used_tokens -= progress.prefilled_tokens + progress.image_kv_tokens
+    instance_of(s, instance).pending_prompt_tokens += progress.prefilled_tokens
+    drop_in_flight(s, instance, at)
+
+
+@part
+def drop_in_flight(s: Any, instance: int, at: int) -> None:
+    """Take entry `at` out of the list of unfinished prefills, keeping the order of the rest."""
+    engine = engine_of(s, instance)
+    for later in range(at, engine.in_flight - 1):
+        slot_of(s, instance, later).in_flight = slot_of(s, instance, later + 1).in_flight
+    engine.in_flight -= 1
+
+
+@part
+def forget_fresh(s: Any, instance: int, request: int) -> None:
+    """Take a request out of the list of decodes that had no decode step yet."""
+    engine = engine_of(s, instance)
+    for at in range(engine.fresh):
+        if slot_of(s, instance, at).fresh == request:
+            slot_of(s, instance, at).fresh = slot_of(s, instance, engine.fresh - 1).fresh
+            engine.fresh -= 1
+            return
+
+
+@part
+def requeue(s: Any, instance: int, request: int, now: float, policies: Any) -> None:
+    """Queue a preempted request again, to be prefilled from the start."""
+    progress, entry, seen = progress_of(s, request), request_of(s, request), instance_of(s, instance)
+    progress.prefilled_tokens = 0
+    progress.preemptions += 1
+    entry.prompt_tokens_left = progress.target_tokens
+    entry.prefill_estimate_s = progress.prefill_s * progress.target_tokens / entry.prompt_tokens
+    seen.running -= 1
+    seen.waiting += 1
+    seen.kv_used_tokens = engine_of(s, instance).kv_used_tokens
+    refresh_backlog(s, instance)
+    enqueue(s, instance, request, now, policies)

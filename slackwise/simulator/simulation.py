@@ -1,0 +1,135 @@
+"""One door to a run: load it, run until a time, look, run on, and take the result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from slackwise.errors import InputError
+from slackwise.latency.costs import StepCosts
+from slackwise.policies.declare import Params, Policy
+from slackwise.policies.features import DECODE, ENCODE
+from slackwise.simulator.cluster import STAGES, Cluster
+from slackwise.simulator.configuration import Configuration
+from slackwise.simulator.objectives import Objectives
+from slackwise.simulator.state import DRAW, TABLE, State, allocate, records
+from slackwise.simulator.workload import Workload, workload
+from slackwise.streams import stream
+from slackwise.traces import Trace
+
+ROLES = ("encode_routing", "encode_batching", "chunking", "routing", "batching")
+"""Decisions in the order of the kernel's arguments."""
+
+
+class Simulation:
+    """A trace served by a configuration. Requests that can never fit the KV cache are rejected at the start.
+
+    `run_until(t)` processes every event up to t; `state` may be looked at in between. Raises InputError if the trace
+    is empty, the model does not fit its GPUs, or a policy or knob is unknown.
+    """
+
+    def __init__(
+        self,
+        trace: Trace,
+        configuration: Configuration,
+        objectives: Objectives,
+        seed: int = 0,
+        image_context: str = "subtract",
+    ) -> None:
+        self.configuration = configuration
+        self.objectives = objectives
+        cluster = configuration.cluster
+        self.costs = tuple(cluster.costs(pool) for pool in cluster.pools)
+        policies = configuration.policies
+        self.decisions = [(policies.policy(role), policies.params(role)) for role in ROLES]
+        everything = workload(trace, cluster, self.costs, objectives, image_context)
+        self.rejected = _too_large(everything, cluster, self.costs)
+        if self.rejected.all():
+            raise InputError("no request of the trace fits the KV cache of an instance")
+        kept = ~self.rejected
+        self.workload = Workload(everything.requests[kept], everything.progress[kept])
+        self.workload.requests.id = np.arange(int(kept.sum()))
+        self.state = self._load(seed)
+        self.done = False
+
+    def run_until(self, until_s: float = np.inf) -> None:
+        """Process every event up to and including `until_s`, in seconds of the trace."""
+        from slackwise.simulator.kernel import DONE, FULL, run
+
+        policies = [policy.compiled for policy, _ in self.decisions] + [params for _, params in self.decisions]
+        while (status := run(self.state.clock, float(until_s), *policies)) == FULL:
+            self.state.grow()
+        self.done = status == DONE
+
+    def _load(self, seed: int) -> State:
+        cluster, requests = self.configuration.cluster, self.workload.requests
+        instances = sum(pool.instances for pool in cluster.pools)
+        sequences = max(pool.rules.max_sequences for pool in cluster.pools)
+        jobs = max(8192, 4 * int(requests.images.max()))
+        state = allocate(requests, self.workload.progress, len(cluster.pools), instances, sequences, jobs=jobs)
+        state.draws = records(len(requests) + int(requests.images.sum()), DRAW)
+        state.draws.value = stream(seed, "routing").random(len(state.draws))
+        _fill_pools(state, cluster, self.costs, self.decisions)
+        _fill_instances(state, cluster, self.costs, self.objectives)
+        state.point()
+        return state
+
+
+def _too_large(work: Workload, cluster: Cluster, costs: tuple[StepCosts, ...]) -> Any:
+    """Requests whose prompt, images and output exceed the KV cache of an instance, bool, shape (n,)."""
+    capacity = costs[-1].kv_capacity_tokens
+    usable = capacity - int(np.ceil(cluster.pools[-1].rules.watermark * capacity))
+    needed = work.requests.prompt_tokens.astype(np.int64) + work.progress.image_kv_tokens + work.progress.output_tokens
+    return np.asarray(needed > usable)
+
+
+def _table(cost: StepCosts) -> Any:
+    """The table of linear-layer seconds at the kernel's length: cut, or going on with its slope."""
+    own = len(cost.linear_s)
+    beyond = cost.linear_s[-1] + cost.record["linear_slope_s"] * np.arange(1, max(1, TABLE - own + 1))
+    return np.concatenate([cost.linear_s, beyond])[:TABLE]
+
+
+def _fill_pools(
+    state: State, cluster: Cluster, costs: tuple[StepCosts, ...], decisions: list[tuple[Policy, Params]]
+) -> None:
+    first = 0
+    for at, pool in enumerate(cluster.pools):
+        rules, record, bits = pool.rules, state.pools[at], STAGES[pool.stages]
+        batching, params = decisions[1 if bits == ENCODE else 4]
+        record.first, record.members, record.stages = first, pool.instances, bits
+        record.max_sequences, record.max_step_tokens = rules.max_sequences, rules.max_step_tokens
+        record.encoder_budget_tokens, record.max_chunk_tokens = rules.encoder_budget_tokens, rules.max_chunk_tokens
+        record.max_step_jobs = min(rules.max_step_jobs, state.slots.shape[1])
+        record.prefill_first, record.fixed_order = rules.prefill_first, batching.fixed_order(params)
+        record.watermark_tokens = int(np.ceil(rules.watermark * costs[at].kv_capacity_tokens))
+        record.linear_s = _table(costs[at])
+        state.costs[at] = costs[at].record
+        state.costs[at].text_only_share = costs[at].text_only_share
+        first += pool.instances
+    state.clock[0].encode_pool = 0 if STAGES[cluster.pools[0].stages] == ENCODE else -1
+    state.clock[0].llm_pool = len(cluster.pools) - 1
+
+
+def _fill_instances(state: State, cluster: Cluster, costs: tuple[StepCosts, ...], objectives: Objectives) -> None:
+    for at, pool in enumerate(cluster.pools):
+        record, cost = state.pools[at], costs[at]
+        rows = slice(int(record.first), int(record.first + record.members))
+        seen, engine = state.instances[rows], state.engines[rows]
+        seen.index = np.arange(pool.instances)
+        seen.pool_size, seen.stages, seen.tensor_parallel = pool.instances, record.stages, pool.tensor_parallel
+        seen.encode_s_per_tile = cost.record["encode_s_per_tile"]
+        seen.prefill_s_per_token = prefill_seconds_per_token(cost)
+        seen.tightest_ttft_s = objectives.tightest_ttft_s
+        seen.kv_capacity_tokens = cost.kv_capacity_tokens if record.stages & DECODE else 0
+        seen.token_budget_left, seen.encoder_budget_left = record.max_step_tokens, record.encoder_budget_tokens
+        engine.pool, engine.step_end_s = at, np.inf
+
+
+def prefill_seconds_per_token(cost: StepCosts) -> float:
+    """Marginal seconds of a prompt token in a full step: the slope of the table from its middle to its end."""
+    last = len(cost.linear_s) - 1
+    if last < 2:
+        return float(cost.record["linear_slope_s"])
+    return float((cost.linear_s[last] - cost.linear_s[last // 2]) / (last - last // 2))

@@ -1,0 +1,249 @@
+"""The simulator's state: structured arrays that Python owns, so that a run can stop, be looked at and go on.
+
+REQUEST and INSTANCE (policies.features) are what policies see. PROGRESS and ENGINE hold what they must not see, the true
+output length above all. A POOL is a range of instances of one kind with its engine rules.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from slackwise.latency.costs import COSTS
+from slackwise.policies.features import INSTANCE
+
+CLASSES = ("text-only", "image", "image-heavy")
+"""Classes of requests in every table; image-heavy means HEAVY_IMAGES images or more."""
+HEAVY_IMAGES = 10
+
+BUCKETS_PER_DECADE = 64
+BUCKETS = 6 * BUCKETS_PER_DECADE
+SHORTEST_TBT_S = 1e-4
+"""TBT histogram: logarithmic buckets of 3.7 % from 0.1 ms to 100 s."""
+
+PROGRESS = np.dtype(
+    [
+        ("first_token_s", "f8"),  # nan until it exists
+        ("finish_s", "f8"),
+        ("encoded_s", "f8"),  # when the last image was encoded
+        ("last_token_s", "f8"),  # kept for preempted and stalled requests
+        ("transfer_s", "f8"),  # seconds to move the embeddings to the LLM
+        ("prefill_s", "f8"),  # predicted seconds to prefill the whole prompt
+        ("image_s", "f8"),  # predicted seconds to encode one image
+        ("job_s", "f8"),  # predicted seconds to encode its largest job
+        ("finish_step", "i8"),  # decode step of its instance at whose end it finishes
+        ("admitted", "i8"),  # order of admission on its instance
+        ("output_tokens", "i4"),  # the true output length, at least 1
+        ("generated", "i4"),  # tokens emitted when decoding last began
+        ("target_tokens", "i4"),  # tokens that prefill has to compute: prompt, plus what a preempted one had generated
+        ("prefilled_tokens", "i4"),
+        ("image_kv_tokens", "i4"),  # KV of images outside the sequence (cross-attention), in text tokens
+        ("extra_tokens", "i4"),  # linear-layer work of these images at the first chunk, in tokens
+        ("sequence_tokens_per_image", "i4"),  # 0 for cross-attention models
+        ("jobs_left", "i4"),
+        ("encoder", "i4"),  # instance that encoded its last image, -1 if none
+        ("instance", "i4"),  # instance of the LLM stage, -1 if none yet
+        ("preemptions", "i4"),
+        ("category", "i4"),  # index into CLASSES
+    ],
+    align=True,
+)
+
+ENGINE = np.dtype(
+    [
+        ("step_start_s", "f8"),
+        ("step_end_s", "f8"),  # infinite while idle
+        ("decode_base_s", "f8"),  # a decode-only step without its KV term
+        ("last_decode_s", "f8"),  # end of the last step that decoded (prefill-first engines stall decodes)
+        ("busy_s", "f8"),
+        ("encode_busy_s", "f8"),
+        ("decode_steps", "i8"),  # decode steps completed
+        ("leap_steps", "i8"),  # steps in progress: 1, or the length of the leap
+        ("decode_kv_tokens", "i8"),  # KV tokens of the running decodes
+        ("kv_used_tokens", "i8"),
+        ("admissions", "i8"),
+        ("step_tokens", "i8"),  # prompt tokens of the running step, extra work of images included
+        ("step_tiles", "i8"),
+        ("step_images", "i8"),  # images of the requests that prefill in the running step
+        ("step_pairs", "f8"),  # prefill attention of the running step
+        ("generated_tokens", "i8"),
+        ("pool", "i4"),
+        ("queued", "i4"),
+        ("decodes", "i4"),
+        ("in_flight", "i4"),  # requests between two chunks of their prefill
+        ("work", "i4"),  # entries of the running step that encode or prefill
+        ("fresh", "i4"),  # decodes whose first token came after the last decode step
+        ("decoding", "i4"),  # 1 if the running step advances the decodes
+        ("leaping", "i4"),  # 1 if the running step may be cut at any step boundary
+        ("category_decodes", "i4", (len(CLASSES),)),
+    ],
+    align=True,
+)
+
+TABLE = 8193
+"""Length of the tables of linear-layer seconds: 0 to 8192 tokens, then a constant slope."""
+
+POOL = np.dtype(
+    [
+        ("first", "i4"),
+        ("members", "i4"),
+        ("stages", "i4"),
+        ("max_sequences", "i4"),
+        ("max_step_tokens", "i4"),
+        ("encoder_budget_tokens", "i8"),
+        ("max_chunk_tokens", "i4"),  # prompt tokens of one request in one step
+        ("max_step_jobs", "i4"),  # encode jobs in one step of an encoder
+        ("prefill_first", "i4"),
+        ("fixed_order", "i4"),  # 1 if the batching policy's order never changes with time
+        ("watermark_tokens", "i8"),
+        ("decisions", "i8"),  # routing decisions taken so far
+        ("linear_s", "f8", (TABLE,)),  # seconds of the linear layers by tokens of the step
+    ],
+    align=True,
+)
+
+JOB = np.dtype([("request", "i4"), ("images", "i4"), ("ordinal", "i4"), ("next", "i4"), ("free", "i4")], align=True)
+"""An encode job; `next` links the jobs of a request while they are cut. `free` is another thing: the stack of free jobs."""
+
+SLOT = np.dtype(
+    [
+        ("rank", "f8"),  # of the unfinished prefill, while they are sorted
+        ("in_flight", "i4"),  # list of requests between two chunks of their prefill
+        ("fresh", "i4"),  # list of decodes whose first token came after the last decode step
+        ("ident", "i4"),  # list of the requests (or jobs) that encode or prefill in the running step ...
+        ("tokens", "i4"),  # ... their prompt tokens
+        ("images", "i4"),  # ... and their images
+    ],
+    align=True,
+)
+"""Row of the lists that an instance keeps, each with its own length in ENGINE."""
+
+ENTRY = np.dtype([("key", "f8"), ("order", "i8"), ("ident", "i8")], align=True)
+"""An element of a heap: lowest key first, ties by `order`, which holds arrival rank and job ordinal."""
+
+DRAW = np.dtype([("value", "f8")])
+MATCH = np.dtype([("winner", "i8")])
+TOKENS = np.dtype([("tokens", "i8")])
+
+TABLES = (
+    "requests", "progress", "instances", "engines", "pools", "costs", "queues", "decodes", "slots", "jobs", "transfers",
+    "matches", "draws", "tbt",
+)  # fmt: skip
+"""The arrays of a state; the clock holds the address of each."""
+
+CLOCK = np.dtype(
+    [
+        ("now_s", "f8"),
+        ("next_arrival", "i8"),
+        ("finished", "i8"),
+        ("events", "i8"),
+        ("steps", "i8"),
+        ("draws_used", "i8"),
+        ("transfers", "i8"),  # embeddings on their way
+        ("free_jobs", "i8"),
+        ("longest_queue", "i8"),  # ever
+        ("request_count", "i8"),
+        ("sequences", "i8"),  # rows of an instance's lists
+        ("queue_room", "i8"),
+        ("transfer_room", "i8"),
+        ("leaves", "i8"),
+        ("buckets", "i8"),
+        ("encode_pool", "i8"),  # -1: the LLM's instances encode
+        ("llm_pool", "i8"),
+        *((f"{table}_at", "i8") for table in TABLES),
+    ],
+    align=True,
+)
+"""The one record that compiled code is given: counters, sizes and the addresses of the tables (see tables.py)."""
+
+
+@dataclass
+class State:
+    """All that a run needs besides its policies: n requests, m instances, p pools."""
+
+    requests: Any  # REQUEST (n,)
+    progress: Any  # PROGRESS (n,)
+    instances: Any  # INSTANCE (m,)
+    engines: Any  # ENGINE (m,)
+    pools: Any  # POOL (p,)
+    costs: Any  # COSTS (p,)
+    queues: Any  # ENTRY (m, queue room): heaps of waiting requests or jobs
+    decodes: Any  # ENTRY (m, sequences): heaps of running decodes by finish step
+    slots: Any  # SLOT (m, sequences)
+    jobs: Any  # JOB (jobs,)
+    transfers: Any  # ENTRY (transfer room,): a heap by arrival time
+    matches: Any  # MATCH (2 * power of two,): tournament of the instances' next events
+    draws: Any  # DRAW (requests + images,): uniform, one a routing decision
+    tbt: Any  # TOKENS (classes, BUCKETS): tokens by time since the one before
+    clock: Any  # CLOCK (1,)
+
+    def point(self) -> None:
+        """Write sizes and addresses into the clock; needed whenever an array was replaced."""
+        clock = self.clock[0]
+        clock.request_count, clock.sequences = len(self.requests), self.slots.shape[1]
+        clock.queue_room, clock.transfer_room = self.queues.shape[1], len(self.transfers)
+        clock.leaves, clock.buckets = len(self.matches) // 2, self.tbt.shape[1]
+        for table in TABLES:
+            array = getattr(self, table)
+            if not array.flags.c_contiguous:
+                raise AssertionError(f"{table} is not contiguous")
+            clock[f"{table}_at"] = array.ctypes.data
+
+    def grow(self) -> None:
+        """Double the room for queues, jobs and transfers."""
+        self.queues = _wider(self.queues, (self.queues.shape[0], 2 * self.queues.shape[1]))
+        old, free = len(self.jobs), int(self.clock[0].free_jobs)
+        stack = np.concatenate([np.arange(old, 2 * old), self.jobs.free[:free]])
+        self.jobs = _wider(self.jobs, (2 * old,))
+        self.jobs.free[: old + free] = stack
+        self.clock[0].free_jobs = old + free
+        self.transfers = _wider(self.transfers, (2 * len(self.transfers),))
+        self.point()
+
+
+def records(shape: int | tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+    """Zeroed structured array whose fields are attributes, compiled or not."""
+    return np.zeros(shape, dtype).view(np.recarray)
+
+
+def _wider(array: Any, shape: tuple[int, ...]) -> Any:
+    larger = records(shape, array.dtype)
+    larger[tuple(slice(length) for length in array.shape)] = array
+    return larger
+
+
+def allocate(
+    requests: Any, progress: Any, pools: int, instances: int, sequences: int, queue: int = 4096, jobs: int = 8192
+) -> State:
+    """The state of a run that has not begun; `sequences` bounds the requests (or jobs) an instance runs at a time.
+
+    `queue` and `jobs` are the first sizes of what grows.
+    """
+    leaves = 1 << max(1, (instances - 1).bit_length())
+    state = State(
+        requests=requests,
+        progress=progress,
+        instances=records(instances, INSTANCE),
+        engines=records(instances, ENGINE),
+        pools=records(pools, POOL),
+        costs=records(pools, COSTS),
+        queues=records((instances, queue), ENTRY),
+        decodes=records((instances, sequences), ENTRY),
+        slots=records((instances, sequences), SLOT),
+        jobs=records(jobs, JOB),
+        transfers=records(queue, ENTRY),
+        matches=records(2 * leaves, MATCH),
+        draws=records(0, DRAW),
+        tbt=records((len(CLASSES), BUCKETS), TOKENS),
+        clock=records(1, CLOCK),
+    )
+    state.jobs.free = np.arange(jobs)[::-1]
+    state.clock[0].free_jobs = jobs
+    state.matches.winner = -1
+    state.matches.winner[leaves : leaves + instances] = np.arange(instances)
+    state.matches.winner[1] = 0  # all idle: every match is a tie, which the lower index wins
+    for node in range(leaves - 1, 0, -1):
+        state.matches.winner[node] = state.matches.winner[2 * node]
+    return state

@@ -1,0 +1,152 @@
+"""Tables by address: compiled code reaches every array of a run through one record.
+
+Handing the arrays themselves from function to function (20 of them, in a tuple) took Numba 54 s to compile; addresses
+take a few seconds, and a call passes one pointer. The arrays belong to the Python side (state.State), which outlives
+every compiled call. With NUMBA_DISABLE_JIT=1 the same accessors look at the same memory.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+from numba import from_dtype, types
+from numba.extending import intrinsic
+
+from slackwise.jit import part
+from slackwise.latency.costs import COSTS
+from slackwise.policies.features import INSTANCE, REQUEST
+from slackwise.simulator.state import DRAW, ENGINE, ENTRY, JOB, MATCH, POOL, PROGRESS, SLOT, TOKENS
+
+
+def _element(dtype: np.dtype[Any]) -> Callable[[int, int], Any]:
+    """(address, index) -> the record of `dtype` there, for compiled code or, with the compiler off, for Python."""
+    if numba.config.DISABLE_JIT:
+
+        def look(address: int, index: int) -> Any:
+            memory = (ctypes.c_char * dtype.itemsize).from_address(int(address) + int(index) * dtype.itemsize)
+            return np.ndarray(1, dtype, memory).view(np.recarray)[0]
+
+        return look
+    record = from_dtype(dtype)
+
+    def at(typingctx: Any, address: Any, index: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            size = context.get_constant(types.int64, dtype.itemsize)
+            place = builder.add(arguments[0], builder.mul(arguments[1], size))
+            return builder.inttoptr(place, context.get_value_type(record))
+
+        return record(types.int64, types.int64), generate
+
+    return intrinsic(at)  # type: ignore[no-any-return]
+
+
+ENTRY_BYTES = ENTRY.itemsize
+_request, _progress, _instance, _engine = _element(REQUEST), _element(PROGRESS), _element(INSTANCE), _element(ENGINE)
+_pool, _costs, _job, _slot = _element(POOL), _element(COSTS), _element(JOB), _element(SLOT)
+_entry, _draw, _match, _tokens = _element(ENTRY), _element(DRAW), _element(MATCH), _element(TOKENS)
+
+
+@part
+def request_of(s: Any, request: int) -> Any:
+    """REQUEST: what policies see of a request."""
+    return _request(s.requests_at, request)
+
+
+@part
+def progress_of(s: Any, request: int) -> Any:
+    """PROGRESS: what only the simulator knows of a request."""
+    return _progress(s.progress_at, request)
+
+
+@part
+def instance_of(s: Any, instance: int) -> Any:
+    """INSTANCE: what policies see of an instance."""
+    return _instance(s.instances_at, instance)
+
+
+@part
+def engine_of(s: Any, instance: int) -> Any:
+    """ENGINE: the inside of an instance."""
+    return _engine(s.engines_at, instance)
+
+
+@part
+def pool_of(s: Any, pool: int) -> Any:
+    """POOL: the rules of the instances of a pool."""
+    return _pool(s.pools_at, pool)
+
+
+@part
+def costs_of(s: Any, pool: int) -> Any:
+    """COSTS of the instances of a pool."""
+    return _costs(s.costs_at, pool)
+
+
+@part
+def job_of(s: Any, job: int) -> Any:
+    """JOB: an encode job."""
+    return _job(s.jobs_at, job)
+
+
+@part
+def slot_of(s: Any, instance: int, at: int) -> Any:
+    """SLOT: row `at` of the lists of an instance."""
+    return _slot(s.slots_at, instance * s.sequences + at)
+
+
+@part
+def queue_heap(s: Any, instance: int) -> int:
+    """Address of the heap of an instance's waiting requests or jobs."""
+    return s.queues_at + instance * s.queue_room * ENTRY_BYTES
+
+
+@part
+def queued_at(s: Any, instance: int, at: int) -> Any:
+    """ENTRY `at` of an instance's queue."""
+    return _entry(s.queues_at, instance * s.queue_room + at)
+
+
+@part
+def decode_heap(s: Any, instance: int) -> int:
+    """Address of the heap of an instance's running decodes, by finish step."""
+    return s.decodes_at + instance * s.sequences * ENTRY_BYTES
+
+
+@part
+def decode_at(s: Any, instance: int, at: int) -> Any:
+    """ENTRY `at` of an instance's running decodes."""
+    return _entry(s.decodes_at, instance * s.sequences + at)
+
+
+@part
+def transfer_at(s: Any, at: int) -> Any:
+    """ENTRY `at` of the embeddings on their way, by arrival."""
+    return _entry(s.transfers_at, at)
+
+
+@part
+def entry_at(heap: int, at: int) -> Any:
+    """ENTRY `at` of the heap at this address."""
+    return _entry(heap, at)
+
+
+@part
+def draw_of(s: Any, decision: int) -> Any:
+    """DRAW: the uniform number of a routing decision."""
+    return _draw(s.draws_at, decision)
+
+
+@part
+def match_of(s: Any, node: int) -> Any:
+    """MATCH: a node of the tournament of next events."""
+    return _match(s.matches_at, node)
+
+
+@part
+def tbt_of(s: Any, category: int, bucket: int) -> Any:
+    """TOKENS: a bucket of the TBT histogram of a class."""
+    return _tokens(s.tbt_at, category * s.buckets + bucket)

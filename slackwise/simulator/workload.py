@@ -1,0 +1,136 @@
+"""From a trace to requests of a model: how many tokens are text, what the images become, what a server would expect.
+
+The trace's context counts text and image tokens together, of a model that is not ours. Its single-image requests fit the
+published tile sizes of GPT-4o (85 tokens for low detail, else 85 + 170 a tile: 255, 425, 765, 1105, 1445), so the text
+part is taken to be what the largest size that fits leaves over, and each image is charged by the model's own rule.
+An inference, not a fact: `image_context = "keep"` treats the whole context as text instead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slackwise.errors import InputError, unknown
+from slackwise.latency.costs import StepCosts
+from slackwise.latency.images import image_tiles, image_tokens
+from slackwise.latency.model import Model, load_model
+from slackwise.latency.transfer import transfer_seconds
+from slackwise.policies.features import ENCODE, IMAGE, REQUEST, TEXT
+from slackwise.simulator.cluster import STAGES, Cluster
+from slackwise.simulator.objectives import Objectives
+from slackwise.simulator.state import HEAVY_IMAGES, PROGRESS, records
+from slackwise.traces import Trace
+
+IMAGE_SIZES = np.array([85, 255, 425, 765, 1105, 1445])
+IMAGE_CONTEXTS = {
+    "subtract": "text = context minus the largest GPT-4o image size that fits, for each image",
+    "keep": "the whole context is text",
+}
+MAX_IMAGES = 65535
+
+OUTPUT_ESTIMATE_TOKENS = {TEXT: 209, IMAGE: 165}
+"""What a server expects before it has seen any output: mean generated tokens by class of the Azure LMM trace (2024)."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The requests of a run: what policies see, and what only the simulator knows."""
+
+    requests: Any  # REQUEST (n,)
+    progress: Any  # PROGRESS (n,)
+
+
+def text_tokens(trace: Trace, image_context: str = "subtract") -> NDArray[np.int32]:
+    """Text part of each request's context, int32, shape (n,), at least 1."""
+    if image_context not in IMAGE_CONTEXTS:
+        raise unknown("image context", image_context, IMAGE_CONTEXTS)
+    context = np.maximum(1, trace.context_tokens)
+    if image_context == "keep":
+        return context.astype(np.int32)
+    images = trace.images
+    per_image = context / np.maximum(images, 1)
+    fits = np.searchsorted(IMAGE_SIZES, per_image, side="left") - 1
+    size = np.where((images > 0) & (fits >= 0), IMAGE_SIZES[np.maximum(fits, 0)], 0)
+    return np.maximum(1, context - images * size).astype(np.int32)
+
+
+def workload(
+    trace: Trace,
+    cluster: Cluster,
+    costs: tuple[StepCosts, ...],
+    objectives: Objectives,
+    image_context: str = "subtract",
+) -> Workload:
+    """The requests of `trace` for `cluster`, whose pools cost `costs`. Raises InputError for an empty trace."""
+    if len(trace) == 0:
+        raise InputError("the trace has no request in the window")
+    if trace.images.max() > MAX_IMAGES:
+        raise InputError(f"a request has {trace.images.max()} images; at most {MAX_IMAGES} can be simulated")
+    built = Workload(records(len(trace), REQUEST), records(len(trace), PROGRESS))
+    model = load_model(cluster.model)
+    _fill_sizes(built, trace, model, cluster, image_context)
+    _fill_estimates(built, model, cluster, costs)
+    requests = built.requests
+    work_s = requests.encode_estimate_s + requests.transfer_estimate_s + requests.prefill_estimate_s
+    requests.deadline_s = requests.arrival_s + objectives.ttft_s(requests.images, work_s)
+    return built
+
+
+def _fill_sizes(built: Workload, trace: Trace, model: Model, cluster: Cluster, image_context: str) -> None:
+    requests, progress, images = built.requests, built.progress, trace.images
+    requests.id = np.arange(len(trace))
+    requests.arrival_s = trace.arrival_s
+    requests.images = requests.images_left = images
+    requests.modality = np.where(images > 0, IMAGE, TEXT)
+    tokens, tiles = _image_shape(images, model, cluster)
+    requests.tokens_per_image, requests.tiles_per_image = tokens, tiles
+    requests.image_tokens = images * tokens
+    requests.text_tokens = text_tokens(trace, image_context)
+    inside = 0 if model.cross_attention else 1
+    requests.prompt_tokens = requests.text_tokens + inside * requests.image_tokens
+    requests.prompt_tokens_left = requests.prompt_tokens
+    requests.output_estimate_tokens = np.where(images > 0, OUTPUT_ESTIMATE_TOKENS[IMAGE], OUTPUT_ESTIMATE_TOKENS[TEXT])
+    progress.first_token_s = progress.finish_s = progress.encoded_s = np.nan
+    progress.encoder = progress.instance = -1
+    progress.output_tokens = np.maximum(1, trace.output_tokens)
+    progress.target_tokens = requests.prompt_tokens
+    progress.sequence_tokens_per_image = inside * tokens
+    if model.cross_attention:
+        progress.image_kv_tokens = np.ceil(requests.image_tokens * model.kv_tokens_per_image_token)
+        progress.extra_tokens = np.rint(images * np.array([model.prefill_tokens_per_image(int(each)) for each in tokens]))
+    progress.category = np.where(images >= HEAVY_IMAGES, 2, (images > 0).astype(int))
+
+
+def _image_shape(
+    images: NDArray[np.int32], model: Model, cluster: Cluster
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """(tokens, padded tiles) of one image of each request; some models tile a lone image finer than one of several."""
+    counts, at = np.unique(np.minimum(images, 2), return_inverse=True)
+    width, height = cluster.image_size
+    tokens = [image_tokens(model, width, height, int(count)) if count else 0 for count in counts]
+    tiles = [image_tiles(model, width, height, int(count)) if count else 0 for count in counts]
+    return np.array(tokens, np.int32)[at], np.array(tiles, np.int32)[at]
+
+
+def _fill_estimates(built: Workload, model: Model, cluster: Cluster, costs: tuple[StepCosts, ...]) -> None:
+    """Predicted seconds, alone on an instance: what a server computes from the latency model at arrival."""
+    requests, progress = built.requests, built.progress
+    kinds = [STAGES[pool.stages] for pool in cluster.pools]
+    encoder = next(cost for cost, bits in zip(costs, kinds, strict=True) if bits & ENCODE)
+    llm = costs[-1]
+    progress.image_s = requests.tiles_per_image * encoder.record["encode_s_per_tile"]
+    requests.encode_estimate_s = requests.images * progress.image_s
+    if kinds[0] == ENCODE:
+        progress.transfer_s = transfer_seconds(model, requests.image_tokens, cluster.link)
+    requests.transfer_estimate_s = progress.transfer_s
+    tokens = requests.prompt_tokens + progress.extra_tokens
+    table, slope = llm.linear_s, float(llm.record["linear_slope_s"])
+    last = len(table) - 1
+    linear = table[np.minimum(tokens, last)] + slope * np.maximum(0, tokens - last)
+    pairs = 0.5 * requests.prompt_tokens.astype(np.float64) ** 2
+    progress.prefill_s = float(llm.record["step_s"]) + linear + float(llm.record["attention_s_per_pair"]) * pairs
+    requests.prefill_estimate_s = progress.prefill_s
