@@ -47,7 +47,7 @@ def compile_policy(function: Callable[..., float]) -> Callable[..., float]:
         return function
     _check_features(function)
     try:
-        return _jitted(_stamped(function))
+        return _jitted(stamped(function))
     except (NumbaError, KeyError) as error:
         where = getattr(error, "loc", None)
         line = getattr(where, "line", None) or function.__code__.co_firstlineno
@@ -70,7 +70,7 @@ def _jitted(function: Callable[..., float]) -> Callable[..., float]:
         return numba.njit(SIGNATURE, error_model="numpy")(function)  # type: ignore[no-any-return]
 
 
-def _stamped(function: Callable[..., float]) -> Callable[..., float]:
+def stamped(function: Callable[..., Any]) -> Callable[..., Any]:
     """A copy whose qualified name, and so its place in the cache, changes with everything it was compiled from.
 
     Numba looks at a function's own file alone: without the stamp, an edit to a helper in another file would leave
@@ -97,7 +97,8 @@ def _ingredients(function: FunctionType) -> Iterator[object]:
     """What of `function` ends up in the machine code: its instructions, and the constants that it reads."""
     code = function.__code__
     yield code.co_code, code.co_names
-    yield [each for each in code.co_consts if not isinstance(each, str | CodeType)]
+    constants = [each for each in code.co_consts if not isinstance(each, str | CodeType)]
+    yield [sorted(map(repr, each)) if isinstance(each, frozenset) else each for each in constants]
     yield [(name, each) for name in code.co_names if isinstance(each := function.__globals__.get(name), int | float)]
 
 
