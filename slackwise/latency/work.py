@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil, sqrt
-from typing import TYPE_CHECKING
 
 from slackwise.latency.model import BYTES, Language, Model, Vision
-
-if TYPE_CHECKING:
-    from slackwise.latency.rates import Value
+from slackwise.latency.rates import Value
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ def language_work(language: Language, tensor_parallel: int) -> LanguageWork:
     query_params = 2 * language.hidden * language.head_dim * heads
     params = layers * (query_params + kv_params + language.mlp_params / tensor_parallel)
     # inputs and outputs of every kernel: residual stream and norms whole, the rest sharded
-    values = 12 * language.hidden + 4 * language.head_dim * (heads + kv_heads)
+    values = 12 * language.hidden + 6 * language.head_dim * (heads + kv_heads)
     values += 2 * language.mlp_matrices * language.mlp / tensor_parallel
     return LanguageWork(
         layers=layers,
@@ -59,13 +56,13 @@ def language_work(language: Language, tensor_parallel: int) -> LanguageWork:
 class VisionWork:
     """Work of the encoder on one GPU, for one tile (one image at native resolution)."""
 
-    layers: int
-    linear_flops: float
-    attention_flops: float
-    weight_bytes: float  # read once a step, whatever the number of tiles
-    activation_bytes: float  # read and written by the layers
-    reduced_bytes: float  # of all all-reduces, see `all_reduced`
-    reduces: int  # all-reduces of a step
+    layers: Value
+    linear_flops: Value
+    attention_flops: Value
+    weight_bytes: Value  # read once a step, whatever the number of tiles
+    activation_bytes: Value  # read and written by the layers
+    reduced_bytes: Value  # of all all-reduces, see `all_reduced`
+    reduces: Value  # all-reduces of a step
 
 
 def vision_work(vision: Vision, sequence: int, connector_params: int, tensor_parallel: int) -> VisionWork:
@@ -76,7 +73,7 @@ def vision_work(vision: Vision, sequence: int, connector_params: int, tensor_par
     share = sharded(vision.heads, tensor_parallel) / vision.heads if vision.attention_sharded else 1.0
     layer_params = vision.attention_params * share + vision.mlp_params / tensor_parallel
     tokens_out = sequence / vision.merge**2 if vision.tiling == "native" else vision.tile_tokens
-    values = vision.hidden * (12 + 8 * share) + 2 * vision.mlp_matrices * vision.mlp / tensor_parallel
+    values = vision.hidden * (12 + 12 * share) + 2 * vision.mlp_matrices * vision.mlp / tensor_parallel
     head_dim = vision.hidden / vision.heads
     padding = 16 * ceil(head_dim / 16) / head_dim
     reduces = vision.layers * (2 if vision.attention_sharded else 1) if tensor_parallel > 1 else 0
