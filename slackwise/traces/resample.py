@@ -19,6 +19,7 @@ from slackwise.traces.timestamps import NS_PER_S, format_time, parse_time_ns
 from slackwise.traces.trace import Trace
 
 DAY_S = 86_400.0
+QUIET_END_S = 3600.0
 MOST_REQUESTS = 200_000_000
 """More than this is refused by `scale_rate`: it would not fit in memory."""
 
@@ -38,10 +39,16 @@ def noted(trace: Trace, step: str) -> Trace:
 
 
 def period_s(trace: Trace) -> float:
-    """Length of the trace for circular shifts and folds: up to the whole second behind the last arrival."""
+    """Length of the trace for circular shifts and folds: up to the whole second behind the last arrival.
+
+    A trace of two days or more that ends up to an hour before a whole day lasts until then: a quiet end must not
+    move the copies off their time of day.
+    """
     if not len(trace):
         raise InputError(f"{trace.source}: the trace holds no request")
-    return float(math.floor(trace.arrival_s[-1]) + 1)
+    period = float(math.floor(trace.arrival_s[-1]) + 1)
+    whole_days = math.ceil(period / DAY_S) * DAY_S
+    return whole_days if period >= 2 * DAY_S and whole_days - period <= QUIET_END_S else period
 
 
 def seconds_from_start(trace: Trace, when: str | float) -> float:
@@ -111,7 +118,6 @@ def shifts(period: float) -> Iterator[float]:
     A trace shorter than two days has no whole days: its own length takes their place.
     """
     unit = DAY_S if period >= 2 * DAY_S else period
-    # The last day may be short: a shift that is a whole day of the clock must stay below the period.
     days = max(1, int(period // unit))
     place = 0
     while True:

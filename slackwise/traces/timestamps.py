@@ -129,7 +129,7 @@ def parse_time_ns(text: str) -> int:
     """
     whole = f"{text}T00:00:00" if re.fullmatch(r"\d{4}-\d\d-\d\d", text) else text
     whole = re.sub(r"(T\d\d:\d\d)(Z?)$", r"\1:00\2", whole)
-    data = np.frombuffer(whole.encode() or b" ", np.uint8)
+    data = np.frombuffer(whole.encode(errors="replace") or b" ", np.uint8)
     value, fine = times_ns(Fields(data, np.zeros(1, np.int64), np.array([len(data)])))
     if not fine[0]:
         raise InputError(f"'{text}' is not a time: write it as 2024-10-16T08:36:00Z")
