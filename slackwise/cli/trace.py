@@ -28,8 +28,8 @@ from slackwise.traces import (
 )
 from slackwise.traces.description import lines, table
 from slackwise.traces.download import AZURE_LMM_2025, FILE_NAME, REAL_WEEK, Expected, fetch
-from slackwise.traces.reader import IMAGE_COUNTS
 from slackwise.traces.resample import DAY_S
+from slackwise.traces.trace import IMAGE_COUNTS
 from slackwise.traces.writer import ENDINGS, check_ending
 
 Command = Callable[..., Any]

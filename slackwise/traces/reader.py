@@ -8,14 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from slackwise.errors import InputError, unknown
+from slackwise.errors import InputError
 from slackwise.traces.csv_file import plain_bytes, read_rows
 from slackwise.traces.parquet_file import MAGIC, read_parquet
 from slackwise.traces.problems import Problems
 from slackwise.traces.timestamps import NS_PER_S, format_time
 from slackwise.traces.trace import Trace
-
-IMAGE_COUNTS = ("sqrt", "raw")
 
 
 def read(path: str | os.PathLike[str], image_count: str | None = None, skip_bad_rows: bool = False) -> Trace:
@@ -27,8 +25,6 @@ def read(path: str | os.PathLike[str], image_count: str | None = None, skip_bad_
 
     Raises InputError naming line and reason of the first bad rows, or what is wrong with the file.
     """
-    if image_count is not None and image_count not in IMAGE_COUNTS:
-        raise unknown("image count", image_count, IMAGE_COUNTS)
     file = Path(path)
     data = _bytes(file)
     trace, problems = read_parquet(file) if data.startswith(MAGIC) else _read_csv(data, file)

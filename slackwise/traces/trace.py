@@ -7,13 +7,19 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from slackwise.errors import unknown
+
+IMAGE_COUNTS = ("sqrt", "raw")
+"""Readings of the recorded image count."""
+
 
 @dataclass(frozen=True)
 class Trace:
     """Requests in order of arrival, as columns of one length n.
 
     `image_count` says how `recorded_images` became `images`: "sqrt" (the recorded count of the Azure LMM 2025
-    trace is a square, see docs/traces.md) or "raw". Rows are sorted by `arrival_s`, which counts from `start`.
+    trace is a square, see docs/traces.md) or "raw"; another one raises InputError. Rows are
+    sorted by `arrival_s`, which counts from `start`.
     """
 
     arrival_s: NDArray[np.float64]  # seconds since `start`, non-decreasing
@@ -24,6 +30,10 @@ class Trace:
     start: str = "1970-01-01T00:00:00Z"  # UTC time of arrival_s = 0, ISO 8601
     source: str = "unnamed"  # where it is from, printed with every result
     notes: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.image_count not in IMAGE_COUNTS:
+            raise unknown("image count", str(self.image_count), IMAGE_COUNTS)
 
     def __len__(self) -> int:
         return len(self.arrival_s)
