@@ -60,7 +60,7 @@ INSTANCE = np.dtype(
         ("in_service_tiles", "i8"),
         ("kv_used_tokens", "i8"),  # at the last change of the batch
         ("kv_capacity_tokens", "i8"),
-        ("steps", "i8"),  # iterations begun so far
+        ("steps", "i8"),  # iterations completed; for others than the instance itself it may lag while only decodes run
         ("assigned", "i8"),  # jobs or requests ever routed here
         ("encoder_budget_left", "i8"),  # image tokens that the step being composed may still encode
         ("token_budget_left", "i8"),  # tokens that the step being composed may still take

@@ -155,7 +155,6 @@ def begin_encode(s: Any, encoder: int, now: float, policies: Any) -> None:
     seen.in_service_image_tokens, seen.in_service_tiles = tokens, tiles
     seconds = step_seconds(costs_of(s, pool), pool_of(s, pool).linear_s, 0, 0, 0.0, tiles, False)
     seen.busy_since_s, seen.busy_until_s = now, now + seconds
-    seen.steps += 1
     engine.step_start_s, engine.step_end_s = now, now + seconds
     refresh_backlog(s, encoder)
     replay(s, encoder)
@@ -172,6 +171,7 @@ def clear_step(s: Any, encoder: int) -> None:
     seen.pending_image_tokens -= seen.in_service_image_tokens
     seen.pending_tiles -= seen.in_service_tiles
     seen.in_service_image_tokens, seen.in_service_tiles, seen.running = 0, 0, 0
+    seen.steps += 1
     refresh_backlog(s, encoder)
 
 

@@ -8,8 +8,7 @@ import numpy as np
 from numba import float64, from_dtype, int64
 
 from slackwise.jit import compiled, part
-from slackwise.policies.compilation import POLICY
-from slackwise.policies.compilation import _stamped as stamped
+from slackwise.policies.compilation import POLICY, stamped
 from slackwise.simulator import heap
 from slackwise.simulator.encode import begin_encode, clear_step, cut, enqueue_job, finish_job
 from slackwise.simulator.llm import begin_llm, encodes, end_llm

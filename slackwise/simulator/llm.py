@@ -120,6 +120,7 @@ def end_llm(s: Any, instance: int, now: float) -> None:
     if changed:
         seen.kv_used_tokens = engine.kv_used_tokens
     engine.work = 0
+    refresh_backlog(s, instance)
 
 
 @part
