@@ -1,1 +1,26 @@
 """What happens: the compiled kernel, the reference stepper, clusters and metrics."""
+
+from slackwise.simulator.cluster import Cluster, Pool
+from slackwise.simulator.configuration import Configuration
+from slackwise.simulator.metrics import summary
+from slackwise.simulator.objectives import Objectives, isolated
+from slackwise.simulator.presets import PRESETS, disaggregated, preset
+from slackwise.simulator.result import Result, result_of
+from slackwise.simulator.run import simulate
+from slackwise.simulator.simulation import Simulation
+
+__all__ = [
+    "PRESETS",
+    "Cluster",
+    "Configuration",
+    "Objectives",
+    "Pool",
+    "Result",
+    "Simulation",
+    "disaggregated",
+    "isolated",
+    "preset",
+    "result_of",
+    "simulate",
+    "summary",
+]

@@ -41,7 +41,12 @@ def modserve(model: str, gpu: str = "A100-80GB", gpus: int = 16) -> Configuratio
 
 
 def disaggregated(
-    model: str, gpu: str, gpus: int, text_instances: int | None = None, engine: str = "vllm", encoder: str = "transformers"
+    model: str,
+    gpu: str,
+    gpus: int,
+    text_instances: int | None = None,
+    engine: str = "vllm",
+    encoder: str = "transformers",
 ) -> Cluster:
     """E+PD on `gpus` GPUs: `text_instances` of TP-4, encoders of TP-1 on the rest; by default in ModServe's ratio.
 
@@ -51,7 +56,9 @@ def disaggregated(
         text_instances = max(1, round(gpus * MODSERVE_TEXT_SHARE / TENSOR_PARALLEL))
     encoders = gpus - text_instances * TENSOR_PARALLEL
     if encoders < 1:
-        raise InputError(f"{gpus} GPUs leave no encoder beside {text_instances} text instances of {TENSOR_PARALLEL} GPUs")
+        raise InputError(
+            f"{gpus} GPUs leave no encoder beside {text_instances} text instances of {TENSOR_PARALLEL} GPUs"
+        )
     pools = (Pool("E", encoders, 1, encoder), Pool("PD", text_instances, TENSOR_PARALLEL, engine))
     return Cluster(model, gpu, pools)
 

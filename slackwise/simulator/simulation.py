@@ -47,6 +47,10 @@ class Simulation:
         self.rejected = _too_large(everything, cluster, self.costs)
         if self.rejected.all():
             raise InputError("no request of the trace fits the KV cache of an instance")
+        self.arrival_s = np.array(everything.requests.arrival_s)
+        self.images = np.array(everything.requests.images)
+        self.category = np.array(everything.progress.category)
+        self.output_tokens = np.array(everything.progress.output_tokens)
         kept = ~self.rejected
         self.workload = Workload(everything.requests[kept], everything.progress[kept])
         self.workload.requests.id = np.arange(int(kept.sum()))

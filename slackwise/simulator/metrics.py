@@ -1,0 +1,60 @@
+"""The numbers people read: TTFT, TBT, attainment and goodput by class, GPU-seconds, utilisation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slackwise.simulator.result import Result, tbt_quantile_s
+from slackwise.simulator.state import CLASSES
+
+QUANTILES = {"p50": 0.50, "p90": 0.90, "p99": 0.99}
+
+
+def summary(result: Result) -> dict[str, Any]:
+    """All metrics of a run, ready for JSON (None where a number does not exist): the fleet, then each class.
+
+    `ttft_s` and `end_to_end_s` over requests, `tbt_s` over tokens, `attainment` = share of requests that met both
+    objectives, `goodput_rps` = those per second.
+    """
+    classes = {"all": np.ones(len(result.arrival_s), bool)}
+    classes |= {name: result.category == at for at, name in enumerate(CLASSES)}
+    return {
+        "requests": len(result.arrival_s),
+        "rejected": int(result.rejected.sum()),
+        "preemptions": result.preemptions,
+        "span_s": result.span_s,
+        "gpu_s": result.gpu_s,
+        "gpu_hours": result.gpu_s / 3600,
+        "utilisation": result.busy,
+        "encode_utilisation": result.encode_busy,
+        "classes": {name: class_metrics(result, name, rows) for name, rows in classes.items() if rows.any()},
+    }
+
+
+def class_metrics(result: Result, name: str, rows: NDArray[np.bool_]) -> dict[str, Any]:
+    """Metrics of the requests in `rows`, bool, shape (n,); `name` is "all" or one of CLASSES."""
+    tokens = result.tbt_tokens.sum(axis=0) if name == "all" else result.tbt_tokens[CLASSES.index(name)]
+    gaps, served = np.maximum(0, result.output_tokens[rows] - 1), ~result.rejected[rows]
+    between = float((result.tbt_s[rows][served] * gaps[served]).sum() / max(1, gaps[served].sum()))
+    tbt = {"mean": between} | {key: tbt_quantile_s(tokens, value) for key, value in QUANTILES.items()}
+    return {
+        "requests": int(rows.sum()),
+        "ttft_s": _distribution(result.ttft_s[rows]),
+        "tbt_s": {key: _finite(value) for key, value in tbt.items()},
+        "end_to_end_s": _distribution(result.end_to_end_s[rows]),
+        "attainment": float(result.met[rows].mean()),
+        "goodput_rps": float(result.met[rows].sum() / result.span_s),
+        "output_tokens_per_s": float(result.output_tokens[rows][served].sum() / result.span_s),
+    }
+
+
+def _distribution(values: NDArray[np.float64]) -> dict[str, float | None]:
+    quantiles = {key: float(np.quantile(values, value, method="higher")) for key, value in QUANTILES.items()}
+    return {key: _finite(value) for key, value in ({"mean": float(values.mean())} | quantiles).items()}
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None

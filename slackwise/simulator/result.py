@@ -1,0 +1,92 @@
+"""What a run gives: every request's times, the tokens' gaps, the fleet's use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slackwise.simulator.cluster import Cluster
+from slackwise.simulator.simulation import Simulation
+from slackwise.simulator.state import BUCKETS, BUCKETS_PER_DECADE, SHORTEST_TBT_S
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run of n requests, in the trace's order. A rejected request has infinite times and meets nothing."""
+
+    arrival_s: NDArray[np.float64]  # (n,)
+    category: NDArray[np.int32]  # (n,) index into state.CLASSES
+    output_tokens: NDArray[np.int32]  # (n,)
+    ttft_s: NDArray[np.float64]  # (n,) time to first token
+    tbt_s: NDArray[np.float64]  # (n,) mean time between the request's tokens, 0 for a single token
+    end_to_end_s: NDArray[np.float64]  # (n,)
+    met: NDArray[np.bool_]  # (n,) TTFT within its objective and mean TBT within its own
+    rejected: NDArray[np.bool_]  # (n,) can never fit the KV cache of an instance
+    preemptions: int
+    tbt_tokens: NDArray[np.int64]  # (classes, BUCKETS): tokens by time since the one before
+    span_s: float  # first arrival to last finish
+    gpu_s: float  # GPUs charged over the span
+    busy: dict[str, float]  # share of the span in which the instances of a pool were in a step, by kind of pool
+    encode_busy: dict[str, float]  # ... in the encode part of a step
+    events: int
+    steps: int
+
+
+def result_of(simulation: Simulation) -> Result:
+    """The result of a simulation that is done."""
+    requests, hidden, kept = simulation.workload.requests, simulation.workload.progress, ~simulation.rejected
+    objectives, arrival = simulation.objectives, simulation.arrival_s
+    ttft, finish = _spread(hidden.first_token_s, kept) - arrival, _spread(hidden.finish_s, kept)
+    output = simulation.output_tokens
+    tbt = np.where(output > 1, (finish - arrival - ttft) / np.maximum(1, output - 1), 0.0)
+    tbt[~kept] = np.inf
+    within = _spread(requests.deadline_s - requests.arrival_s, kept, 0.0)
+    met = (ttft <= within) & (tbt <= objectives.tbt_s(simulation.images))
+    span = float(hidden.finish_s.max() - arrival[0])
+    return Result(
+        arrival_s=arrival,
+        category=simulation.category,
+        output_tokens=output,
+        ttft_s=ttft,
+        tbt_s=tbt,
+        end_to_end_s=finish - arrival,
+        met=met,
+        rejected=simulation.rejected,
+        preemptions=int(hidden.preemptions.sum()),
+        tbt_tokens=simulation.state.tbt.tokens.copy(),
+        span_s=span,
+        gpu_s=span * simulation.configuration.cluster.gpus,
+        busy=_shares(simulation, "busy_s", span),
+        encode_busy=_shares(simulation, "encode_busy_s", span),
+        events=int(simulation.state.clock[0].events),
+        steps=int(simulation.state.clock[0].steps),
+    )
+
+
+def tbt_quantile_s(tokens: NDArray[np.int64], quantile: float) -> float:
+    """Time between tokens below which a share `quantile` of the tokens lie, in seconds, to a bucket (3.7 %).
+
+    `tokens` is a row of `tbt_tokens` or a sum of rows, shape (BUCKETS,); nan without tokens.
+    """
+    total = tokens.sum()
+    if total == 0:
+        return float("nan")
+    at = min(int(np.searchsorted(np.cumsum(tokens), quantile * total)), BUCKETS - 1)
+    return float(SHORTEST_TBT_S * 10 ** ((at + 0.5) / BUCKETS_PER_DECADE))
+
+
+def _spread(kept_values: NDArray[np.float64], kept: NDArray[np.bool_], rest: float = np.inf) -> NDArray[np.float64]:
+    values = np.full(len(kept), rest)
+    values[kept] = kept_values
+    return values
+
+
+def _shares(simulation: Simulation, field: str, span: float) -> dict[str, float]:
+    cluster: Cluster = simulation.configuration.cluster
+    seconds, pools = simulation.state.engines[field], simulation.state.engines.pool
+    return {
+        pool.stages: float(seconds[pools == at].sum() / (pool.instances * span))
+        for at, pool in enumerate(cluster.pools)
+    }

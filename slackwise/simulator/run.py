@@ -1,0 +1,21 @@
+"""Simulate a trace in one call."""
+
+from __future__ import annotations
+
+from slackwise.simulator.configuration import Configuration
+from slackwise.simulator.objectives import Objectives
+from slackwise.simulator.result import Result, result_of
+from slackwise.simulator.simulation import Simulation
+from slackwise.traces import Trace
+
+
+def simulate(
+    trace: Trace, configuration: Configuration, objectives: Objectives, seed: int = 0, image_context: str = "subtract"
+) -> Result:
+    """Serve `trace` with `configuration` to the end and judge it by `objectives`; the same seed gives the same bytes.
+
+    Raises InputError if the trace is empty, the model does not fit its GPUs, or nothing fits the KV cache.
+    """
+    simulation = Simulation(trace, configuration, objectives, seed, image_context)
+    simulation.run_until()
+    return result_of(simulation)
