@@ -14,6 +14,8 @@ from slackwise.errors import SlackwiseError, unknown
 COMMANDS = {
     "trace": ("slackwise.cli.trace", "Read, describe, cut, scale, fetch and synthesize traces."),
     "policies": ("slackwise.cli.policies", "List the policies and show one with its knobs."),
+    "latency": ("slackwise.cli.latency", "Show what a stage costs, with the source of every number."),
+    "calibrate": ("slackwise.cli.calibrate", "Fit a latency model to step measurements of an engine."),
 }
 """Name -> (module with a click command called `command`, one-line help). Modules load only when asked for."""
 

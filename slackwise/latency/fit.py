@@ -148,11 +148,11 @@ def _scales(steps: Steps, names: Sequence[str]) -> NDArray[np.float64]:
         "attention": steps.pairs,
         "encode_tile": steps.tiles,
     }
-    scales = []
-    for name in names:
-        driver = drivers.get(name)
-        scales.append(fastest if driver is None else float(np.median((steps.seconds / driver)[driver > 0])))
-    return np.array(scales)
+    return np.array([_typical(steps.seconds, drivers[name]) if name in drivers else fastest for name in names])
+
+
+def _typical(seconds: NDArray[np.float64], driver: NDArray[np.float64]) -> float:
+    return float(np.median(seconds[driver > 0] / driver[driver > 0]))
 
 
 def _check_told_apart(names: Sequence[str], jacobian: NDArray[np.float64]) -> None:

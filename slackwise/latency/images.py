@@ -50,8 +50,9 @@ def image_tokens(model: Model, width: int, height: int, images: int = 1) -> int:
 def native_patches(vision: Vision, width: int, height: int) -> tuple[int, int]:
     """Patches (columns, rows) of an image at native resolution: sides rounded to whole tokens, within the pixel limits.
 
-    The `smart_resize` rule of Qwen2-VL (2024).
+    The `smart_resize` rule of Qwen2-VL (2024). Raises InputError for a size below 1.
     """
+    _check(width, height, 1)
     side = vision.patch_px * vision.merge
     columns, rows = max(1, round(width / side)), max(1, round(height / side))
     pixels = columns * rows * side**2
