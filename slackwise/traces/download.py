@@ -92,6 +92,7 @@ def _download(url: str, part: Path, progress: Progress) -> int:
             _save(response, part, kept, total, progress)
             return kept
     except urllib.error.HTTPError as error:
+        error.close()
         if error.code != 416 or not have:
             kind = SlackwiseError if error.code >= 500 else InputError
             raise kind(f"{url}: the server answers {error.code} {error.reason}") from None

@@ -114,10 +114,11 @@ def _dispersion(trace: Trace, axes: Any) -> None:
     first, last = float(trace.arrival_s[0]), float(trace.arrival_s[-1])
     for name, rows in classes(trace).items():
         values = {width: fano(trace.arrival_s[rows], width, first, last) for width in DISPERSION_BINS_S}
-        known = {width: value for width, value in values.items() if value is not None}
+        known = {width: value for width, value in values.items() if value}  # a logarithmic axis has no place for 0
         axes.plot(list(known), list(known.values()), marker="o", label=name, color=COLORS[name])
     axes.axhline(1.0, color="#999999", linestyle=":")
-    axes.set(xscale="log", yscale="log", xlabel="bin, seconds", ylabel="variance / mean of counts (1 if Poisson)")
+    axes.set(xscale="log", yscale="log", xlim=(0.8, 400), xlabel="bin, seconds")
+    axes.set(ylabel="variance / mean of counts (1 if Poisson)")
     axes.legend()
 
 
