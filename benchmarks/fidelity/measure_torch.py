@@ -46,7 +46,7 @@ class Block:
         self.down = weight(mlp, hidden)
 
     def __call__(self, x: Any, cache: Any = None, causal: bool = True) -> Any:
-        """x of shape (batch, tokens, hidden); `cache` = (keys, values) of shape (batch, kv_heads, context, head_dim)."""
+        """x: (batch, tokens, hidden); `cache` = keys and values, each (batch, kv_heads, context, head_dim)."""
         functional = self.torch.nn.functional
         batch, tokens, hidden = x.shape
         heads = [self.heads, self.kv_heads, self.kv_heads]

@@ -86,7 +86,7 @@ def step_costs(fit: Fit, kv_capacity_tokens: int, load_s: float) -> StepCosts:
     record["kv_s_per_token"], record["attention_s_per_pair"] = value["kv"], value["attention"]
     record["encode_step_s"], record["encode_s_per_tile"] = value["encode_step"], value["encode_tile"]
     record["text_only_share"] = 1.0
-    return StepCosts(record[0], table, kv_capacity_tokens, load_s, fit.source)
+    return StepCosts(record.view(np.recarray)[0], table, kv_capacity_tokens, load_s, fit.source)
 
 
 def _linear(tokens: NDArray[np.float64], value: Mapping[str, float]) -> NDArray[np.float64]:

@@ -63,7 +63,7 @@ def roofline(
     if encode:
         fill_vision(record, model_vision_work(model, image_size, tensor_parallel), reached)
     return StepCosts(
-        record=record[0],
+        record=record.view(np.recarray)[0],  # fields as attributes, with or without compilation
         linear_s=table,
         kv_capacity_tokens=capacity,
         load_s=overheads.start_s + weight_bytes / overheads.load_bytes_s,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -118,6 +120,20 @@ class TestDirectionsOfModServe:
         tokens = image_tokens(decoder, 896, 896) + 200
         cross = prefill_seconds(roofline(LLAMA, A100, 4), 250)
         assert 5 < prefill_seconds(roofline(decoder, A100, 4), tokens) / cross < 25
+
+    def test_nvlm_encodes_a_third_faster_on_eight_gpus_than_on_four(self) -> None:
+        model = load_model("NVLM-D-72B")
+        four, eight = (image_seconds(roofline(model, A100, tp), 5) for tp in (4, 8))
+        assert 1.15 < four / eight < 1.5
+
+    def test_the_connector_is_below_half_a_percent_of_ttft(self) -> None:
+        model = load_model("InternVL2.5-26B")
+        whole, without = (
+            image_seconds(roofline(replace(model, connector_params=params), A100, 4), 5)
+            for params in (model.connector_params, 0)
+        )
+        ttft = whole + prefill_seconds(roofline(model, A100, 4), 1280 + 256)
+        assert 0 < whole - without < 0.005 * ttft
 
 
 def test_engine_overheads_are_known_for_every_gpu() -> None:
