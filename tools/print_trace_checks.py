@@ -21,10 +21,10 @@ def main(counts: str | None = None) -> None:
     """Measure and print."""
     drawn = measured(None)
     replayed = measured(counts) if counts else None
-    print("| quantity | real week | may differ by | kind | drawn | replayed | reference generator |")
-    print("|---|---|---|---|---|---|---|")
+    print("| quantity | real week | may differ by | kind | fitted to | drawn | replayed | reference generator |")
+    print("|---|---|---|---|---|---|---|---|")
     for check in CHECKS:
-        cells = [check.name, number(check.value), number(check.tolerance), check.kind]
+        cells = [check.name, number(check.value), number(check.tolerance), check.kind, "yes" if check.fitted else ""]
         cells.append("" if check.replayed_only else cell(check, drawn))
         cells.append("" if check.drawn_only or replayed is None else cell(check, replayed))
         cells.append("" if check.reference is None else number(check.reference))

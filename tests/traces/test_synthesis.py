@@ -1,4 +1,4 @@
-"""The synthetic week is like the real one, by numbers it was not fitted to."""
+"""The synthetic week is like the real one, in numbers published of it."""
 
 from __future__ import annotations
 
