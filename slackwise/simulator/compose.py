@@ -182,7 +182,7 @@ def admit_chunks(s: Any, instance: int, now: float, policies: Any) -> None:
     engine = engine_of(s, instance)
     while may_admit(s, instance) and instance_of(s, instance).token_budget_left > 0:
         request = queued_at(s, instance, 0).ident
-        tokens, images = plan_chunk(s, instance, request, 1 << 40, now, policies)
+        tokens, images = plan_chunk(s, instance, request, 1 << 30, now, policies)
         if tokens == 0 and images == 0:
             return
         spare = free_kv(s, instance) - pool_of(s, engine.pool).watermark_tokens
@@ -194,7 +194,7 @@ def admit_chunks(s: Any, instance: int, now: float, policies: Any) -> None:
 
 @part
 def admit_prompts(s: Any, instance: int) -> None:
-    """Admit whole prompts with all their images in rank order while they fit (vLLM 0.7: prefill first, nothing mixed)."""
+    """Admit whole prompts with all their images in rank order while they fit (vLLM 0.7: prefill first, unmixed)."""
     engine, seen = engine_of(s, instance), instance_of(s, instance)
     while may_admit(s, instance):
         request = queued_at(s, instance, 0).ident

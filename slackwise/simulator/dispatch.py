@@ -40,4 +40,4 @@ def refresh_backlog(s: Any, instance: int) -> None:
 @part
 def order_of(request: int, ordinal: int) -> int:
     """The tie-break of queues: requests are numbered in order of arrival."""
-    return request * 65536 + ordinal
+    return int(request) * 65536 + ordinal

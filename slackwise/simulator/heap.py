@@ -1,4 +1,7 @@
-"""Binary heaps of ENTRY records: lowest (key, order) on top. `heap` is the address of entry 0; the caller keeps the length."""
+"""Binary heaps of ENTRY records: lowest (key, order) on top.
+
+`heap` is the address of entry 0; the caller keeps the length.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """The leap: any number of decode-only steps of one instance in closed form.
 
-With B sequences decoding and C tokens in their KV caches a step lasts g + k*C, and each step adds B to C, so n steps last
+With B sequences decoding and C tokens in their KV caches a step lasts g + k*C, and each step adds B to C, so n steps
+last
 
     T(n) = n*(g + k*C) + k*B*n*(n - 1)/2
 

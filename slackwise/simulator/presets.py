@@ -28,7 +28,7 @@ def vllm_07(model: str, gpu: str = "A100-80GB", gpus: int = 16) -> Configuration
 
 
 def modserve(model: str, gpu: str = "A100-80GB", gpus: int = 16) -> Configuration:
-    """ModServe (SoCC 2025): encoders apart, images fanned out, token-aware routing, short text first; vLLM 0.7.2 decodes."""
+    """ModServe (SoCC 2025): encoders apart, images fanned out, token-aware routing, short text first, on vLLM 0.7.2."""
     text_tokens = "least_text_tokens" if load_model(model).cross_attention else "least_total_tokens"
     policies = Policies(
         encode_routing=PolicyChoice("least_image_tokens"),

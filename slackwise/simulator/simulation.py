@@ -51,9 +51,7 @@ class Simulation:
         self.images = np.array(everything.requests.images)
         self.category = np.array(everything.progress.category)
         self.output_tokens = np.array(everything.progress.output_tokens)
-        kept = ~self.rejected
-        self.workload = Workload(everything.requests[kept], everything.progress[kept])
-        self.workload.requests.id = np.arange(int(kept.sum()))
+        self.workload = _without(everything, self.rejected)
         self.state = self._load(seed)
         self.done = False
 
@@ -86,6 +84,15 @@ def _too_large(work: Workload, cluster: Cluster, costs: tuple[StepCosts, ...]) -
     usable = capacity - int(np.ceil(cluster.pools[-1].rules.watermark * capacity))
     needed = work.requests.prompt_tokens.astype(np.int64) + work.progress.image_kv_tokens + work.progress.output_tokens
     return np.asarray(needed > usable)
+
+
+def _without(work: Workload, rejected: Any) -> Workload:
+    """The workload without the rejected requests; the same object if there are none."""
+    if not rejected.any():
+        return work
+    kept = Workload(work.requests[~rejected], work.progress[~rejected])
+    kept.requests.id = np.arange(len(kept.requests))
+    return kept
 
 
 def _table(cost: StepCosts) -> Any:

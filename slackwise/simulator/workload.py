@@ -101,9 +101,9 @@ def _fill_sizes(built: Workload, trace: Trace, model: Model, cluster: Cluster, i
     progress.sequence_tokens_per_image = inside * tokens
     if model.cross_attention:
         progress.image_kv_tokens = np.ceil(requests.image_tokens * model.kv_tokens_per_image_token)
-        progress.extra_tokens = np.rint(
-            images * np.array([model.prefill_tokens_per_image(int(each)) for each in tokens])
-        )
+        sizes, at = np.unique(tokens, return_inverse=True)
+        extra = np.array([model.prefill_tokens_per_image(int(size)) for size in sizes])
+        progress.extra_tokens = np.rint(images * extra[at])
     progress.category = np.where(images >= HEAVY_IMAGES, 2, (images > 0).astype(int))
 
 
