@@ -94,9 +94,8 @@ def isolated(
     kv = IMAGE_TEXT_TOKENS + round(tokens * model.kv_tokens_per_image_token)
     prompt = IMAGE_TEXT_TOKENS + inside
     image = _isolated(costs, prompt, kv, image_tiles(model, *cluster.image_size), False, outside)
-    return Objectives(
-        *(float(factor * each) for each in (text[0], image[0], text[1], image[1])), factor=factor, scale=scale
-    )
+    times = [float(factor * each) for each in (text[0], image[0], text[1], image[1])]
+    return Objectives(times[0], times[1], times[2], times[3], factor, scale)
 
 
 def _isolated(

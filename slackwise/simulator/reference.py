@@ -252,7 +252,8 @@ class Reference:
 
     def cut(self, request: Request, now: float) -> list[Job]:
         """Cut the images into jobs as the chunking policy says."""
-        encoder, jobs, left = self.instances[int(self.pools[self.encode_pool].first)], [], int(request.seen.images)
+        encoder, left = self.instances[int(self.pools[self.encode_pool].first)], int(request.seen.images)
+        jobs: list[Job] = []
         while left > 0:
             request.images_left = left
             images = min(left, max(1, int(self.ask("chunking", request, encoder, now))))
@@ -277,7 +278,9 @@ class Reference:
     def begin_encode(self, encoder: Instance, now: float) -> None:
         """Take jobs in order while they fit."""
         encoder.end_s = math.inf
-        encoder.jobs, taken, tokens = [], [], 0
+        taken: list[Job] = []
+        tokens = 0
+        encoder.jobs = []
         for job in self.ordered(encoder, encoder.queue, now, "encode_batching"):
             need = job.images * int(job.request.seen.tokens_per_image)
             full = len(taken) >= encoder.pool.max_step_jobs or tokens + need > encoder.pool.encoder_budget_tokens

@@ -1,7 +1,7 @@
 """The simulator's state: structured arrays that Python owns, so that a run can stop, be looked at and go on.
 
-REQUEST and INSTANCE (policies.features) are what policies see. PROGRESS and ENGINE hold what they must not see, the true
-output length above all. A POOL is a range of instances of one kind with its engine rules.
+REQUEST and INSTANCE (policies.features) are what policies see. PROGRESS and ENGINE hold what they must not see, the
+true output length above all. A POOL is a range of instances of one kind with its engine rules.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ POOL = np.dtype(
 )
 
 JOB = np.dtype([("request", "i4"), ("images", "i4"), ("ordinal", "i4"), ("next", "i4"), ("free", "i4")], align=True)
-"""An encode job; `next` links the jobs of a request while they are cut. `free` is another thing: the stack of free jobs."""
+"""An encode job; `next` links the jobs of a request while they are cut; `free` is a table apart: the free jobs."""
 
 SLOT = np.dtype(
     [

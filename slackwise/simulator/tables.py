@@ -28,7 +28,7 @@ def _element(dtype: np.dtype[Any]) -> Callable[[int, int], Any]:
 
         def look(address: int, index: int) -> Any:
             memory = (ctypes.c_char * dtype.itemsize).from_address(int(address) + int(index) * dtype.itemsize)
-            return np.ndarray(1, dtype, memory).view(np.recarray)[0]
+            return np.frombuffer(memory, dtype).view(np.recarray)[0]
 
         return look
     record = from_dtype(dtype)
@@ -41,7 +41,7 @@ def _element(dtype: np.dtype[Any]) -> Callable[[int, int], Any]:
 
         return record(types.int64, types.int64), generate
 
-    return intrinsic(at)  # type: ignore[no-any-return]
+    return intrinsic(at)
 
 
 ENTRY_BYTES = ENTRY.itemsize
