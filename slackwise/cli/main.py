@@ -14,6 +14,7 @@ from slackwise.errors import SlackwiseError, unknown
 COMMANDS = {
     "trace": ("slackwise.cli.trace", "Read, describe, cut, scale, fetch and synthesize traces."),
     "policies": ("slackwise.cli.policies", "List the policies and show one with its knobs."),
+    "bench": ("slackwise.cli.bench", "Measure the simulator's speed on this machine."),
     "latency": ("slackwise.cli.latency", "Show what a stage costs, with the source of every number."),
     "calibrate": ("slackwise.cli.calibrate", "Fit a latency model to step measurements of an engine."),
 }

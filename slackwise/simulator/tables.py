@@ -28,7 +28,7 @@ def _element(dtype: np.dtype[Any]) -> Callable[[int, int], Any]:
 
         def look(address: int, index: int) -> Any:
             memory = (ctypes.c_char * dtype.itemsize).from_address(int(address) + int(index) * dtype.itemsize)
-            return np.frombuffer(memory, dtype).view(np.recarray)[0]
+            return np.frombuffer(memoryview(memory).cast("B"), dtype).view(np.recarray)[0]
 
         return look
     record = from_dtype(dtype)

@@ -1,8 +1,8 @@
 """From a trace to requests of a model: how many tokens are text, what the images become, what a server would expect.
 
 The trace's context counts text and image tokens together, of a model that is not ours. Its single-image requests fit
-the published tile sizes of GPT-4o (85 tokens for low detail, else 85 + 170 a tile: 255, 425, 765, 1105, 1445), so the text
-part is taken to be what the largest size that fits leaves over, and each image is charged by the model's own rule.
+the published tile sizes of GPT-4o (85 tokens for low detail, else 85 + 170 a tile: 255, 425, 765, 1105, 1445), so the
+text part is taken to be what the largest size that fits leaves over, and each image is charged by the model's own rule.
 An inference, not a fact: `image_context = "keep"` treats the whole context as text instead.
 """
 

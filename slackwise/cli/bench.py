@@ -1,0 +1,31 @@
+"""`slackwise bench`: measure the simulator's speed on this machine."""
+
+from __future__ import annotations
+
+import click
+
+from slackwise.cli.options import json_option, print_json, seed_option
+
+
+@click.group()
+def command() -> None:
+    """Measure the simulator's speed on this machine."""
+
+
+@command.command()
+@click.option("--requests", type=click.IntRange(1000, 10_000_000), default=1_000_000, show_default=True)
+@click.option("--runs", type=click.IntRange(1, 100), default=3, show_default=True, help="The median run is reported.")
+@seed_option
+@json_option
+def kernel(requests: int, runs: int, seed: int, as_json: bool) -> None:
+    """Simulate the synthetic week on 128 A100s: E+PD, least_slack, predicted_completion, per_image, on one core."""
+    from slackwise.simulator.speed import kernel_speed
+
+    found = kernel_speed(seed, requests, runs, lambda line: click.echo(line, err=True))
+    if as_json:
+        print_json(found)
+        return
+    for name in ("requests", "requests_per_s", "events_per_s", "run_s", "load_s", "compile_s", "peak_rss_mb", "busy"):
+        click.echo(f"{name:>16}  {found[name]:,}")
+    click.echo(f"{'topology':>16}  {found['topology']}")
+    click.echo(f"{'machine':>16}  {found['machine']['processor']}")
