@@ -7,6 +7,9 @@ from typing import Any, TypeVar
 
 import numba
 
+PART_OPTIONS = {"error_model": "numpy", "_nrt": False, "forceinline": True}
+"""How parts are compiled: into their callers, without reference counts."""
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -24,5 +27,5 @@ def compiled(signature: Any = None) -> Callable[[Function], Function]:
 
 
 def part(function: Function) -> Function:
-    """Compile as a part of its callers: no signature, no cache of its own, no reference counts."""
-    return numba.njit(error_model="numpy", _nrt=False)(function)  # type: ignore[no-any-return]
+    """Compile into its callers: no signature, no cache of its own, no reference counts, no call."""
+    return numba.njit(**PART_OPTIONS)(function)  # type: ignore[no-any-return]

@@ -25,7 +25,8 @@ def kernel(requests: int, runs: int, seed: int, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    for name in ("requests", "requests_per_s", "events_per_s", "run_s", "load_s", "compile_s", "peak_rss_mb", "busy"):
+    for name in ("requests", "requests_per_s", "events_per_s", "run_s", "load_s", "compile_s", "peak_rss_mb"):
         click.echo(f"{name:>16}  {found[name]:,}")
+    click.echo(f"{'busy':>16}  encoders {found['busy_encoders']:.0%}, text instances {found['busy_text']:.0%}")
     click.echo(f"{'topology':>16}  {found['topology']}")
     click.echo(f"{'machine':>16}  {found['machine']['processor']}")

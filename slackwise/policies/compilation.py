@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from itertools import pairwise
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any, TypeVar
 
 import numba
@@ -70,13 +70,14 @@ def _jitted(function: Callable[..., float]) -> Callable[..., float]:
         return numba.njit(SIGNATURE, error_model="numpy")(function)  # type: ignore[no-any-return]
 
 
-def stamped(function: Callable[..., Any]) -> Callable[..., Any]:
+def stamped(function: Callable[..., Any], *layouts: object) -> Callable[..., Any]:
     """A copy whose qualified name, and so its place in the cache, changes with everything it was compiled from.
 
     Numba looks at a function's own file alone: without the stamp, an edit to a helper in another file would leave
-    the old machine code in use.
+    the old machine code in use. `layouts` are what its code cannot show: the dtypes that it reaches by address.
     """
-    ingredients = [each for called in _called(function) for each in _ingredients(called)]
+    ingredients: list[object] = [each for called in _called(function) for each in _ingredients(called)]
+    ingredients += [repr(layout) for layout in layouts]
     copy = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__)
     copy.__module__ = function.__module__
     copy.__qualname__ = f"{function.__qualname__}_{zlib.crc32(repr(ingredients).encode()):08x}"
@@ -87,10 +88,19 @@ def _called(function: FunctionType | Any) -> list[FunctionType]:
     """`function` and every function of Python's that it calls by name, and those that they call."""
     found = [function]
     for each in found:
-        values = (each.__globals__.get(name) for name in each.__code__.co_names)
-        values = (getattr(value, "py_func", value) for value in values)
+        values = (getattr(value, "py_func", value) for value in _named(each))
         found += [value for value in values if isinstance(value, FunctionType) and value not in found]
     return found
+
+
+def _named(function: FunctionType) -> Iterator[Any]:
+    """The globals that the code of `function` names, and what it names of those that are modules."""
+    names = function.__code__.co_names
+    for name in names:
+        value = function.__globals__.get(name)
+        yield value
+        if isinstance(value, ModuleType):
+            yield from (getattr(value, each, None) for each in names)
 
 
 def _ingredients(function: FunctionType) -> Iterator[object]:

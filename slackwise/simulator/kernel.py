@@ -7,14 +7,23 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import float64, from_dtype, int64
 
-from slackwise.jit import compiled, part
+from slackwise.jit import PART_OPTIONS, compiled, part
 from slackwise.policies.compilation import POLICY, stamped
 from slackwise.simulator import heap
 from slackwise.simulator.encode import begin_encode, clear_step, cut, enqueue_job, finish_job
 from slackwise.simulator.llm import begin_llm, encodes, end_llm
 from slackwise.simulator.queueing import assign, deliver
 from slackwise.simulator.state import CLOCK
-from slackwise.simulator.tables import engine_of, job_of, match_of, progress_of, request_of, slot_of, transfer_at
+from slackwise.simulator.tables import (
+    LAYOUTS,
+    engine_of,
+    job_of,
+    match_of,
+    progress_of,
+    request_of,
+    slot_of,
+    transfer_at,
+)
 
 DONE, PAUSED, FULL = 0, 1, 2
 """How a run ended: nothing is left to do; `until` was reached; some part of the state needs more room."""
@@ -148,5 +157,6 @@ def _run(
 
 
 _CLOCK = from_dtype(CLOCK)[::1]
-run = compiled(int64(_CLOCK, float64, *([POLICY] * 5), *([float64[::1]] * 5)))(stamped(_run))
+_SIGNATURE = int64(_CLOCK, float64, *([POLICY] * 5), *([float64[::1]] * 5))
+run = compiled(_SIGNATURE)(stamped(_run, PART_OPTIONS, *LAYOUTS))
 """run(clock, until, *functions, *params) -> DONE, PAUSED or FULL: the state moves up to and including `until`."""

@@ -44,6 +44,9 @@ def _element(dtype: np.dtype[Any]) -> Callable[[int, int], Any]:
     return intrinsic(at)
 
 
+LAYOUTS = (REQUEST, PROGRESS, INSTANCE, ENGINE, POOL, COSTS, JOB, SLOT, ENTRY, DRAW, MATCH, TOKENS)
+"""Every record that compiled code reaches by address: a change of any makes old machine code wrong."""
+
 ENTRY_BYTES = ENTRY.itemsize
 _request, _progress, _instance, _engine = _element(REQUEST), _element(PROGRESS), _element(INSTANCE), _element(ENGINE)
 _pool, _costs, _job, _slot = _element(POOL), _element(COSTS), _element(JOB), _element(SLOT)
