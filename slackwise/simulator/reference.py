@@ -170,10 +170,14 @@ class Reference:
     # ---- what policies see
 
     def ask(self, role: str, request: Request, instance: Instance, now: float, job: Job | None = None) -> float:
-        """Ask a policy, with records computed from scratch."""
+        """Ask a policy about an instance, with records computed from scratch."""
+        return self.answer(role, request, self.view(instance), now, job)
+
+    def answer(self, role: str, request: Request, view: Any, now: float, job: Job | None) -> float:
+        """Ask a policy about an instance that looks like `view`."""
         policy, params = self.decisions[role]
         self.show(request, job)
-        return float(policy(request.seen, self.view(instance), now, params))
+        return float(policy(request.seen, view, now, params))
 
     def show(self, request: Request, job: Job | None) -> None:
         """Write what moves into the request's record."""
@@ -221,7 +225,6 @@ class Reference:
         """Requests waiting, travelling, prefilling and decoding."""
         travelling = [each for each in self.travelling if each.instance == instance.number]
         waiting = instance.queue + travelling
-        waiting += [self.arriving] if self.arriving and self.arriving.instance == instance.number else []
         for each in waiting + instance.prefilling:
             seen.pending_text_tokens += each.seen.text_tokens
             seen.pending_image_tokens += each.seen.image_tokens
@@ -234,8 +237,6 @@ class Reference:
             seen.in_service_image_tokens += chunk.images * chunk.request.seen.tokens_per_image
             seen.in_service_tiles += chunk.images * chunk.request.seen.tiles_per_image
         seen.waiting, seen.running = len(waiting), len(instance.prefilling) + len(instance.decoding)
-
-    arriving: Request | None = None
 
     # ---- routing and encoders
 
@@ -266,12 +267,12 @@ class Reference:
 
     def ordered(self, instance: Instance, waiting: list[Any], now: float, role: str) -> list[Any]:
         """Requests or jobs in the batching policy's order, ties by arrival, then job."""
-        at = 0.0 if instance.pool.fixed_order else now
+        at, view = 0.0 if instance.pool.fixed_order else now, self.view(instance)
 
         def key(each: Any) -> tuple[float, int, int]:
             if isinstance(each, Job):
-                return self.ask(role, each.request, instance, at, each), each.request.number, each.ordinal
-            return self.ask(role, each, instance, at), each.number, 0
+                return self.answer(role, each.request, view, at, each), each.request.number, each.ordinal
+            return self.answer(role, each, view, at, None), each.number, 0
 
         return sorted(waiting, key=key)
 
@@ -474,6 +475,8 @@ class Reference:
 
     def admit_chunks(self, instance: Instance, now: float) -> None:
         """Waiting requests in order while their first chunk fits; the first that does not ends it."""
+        if not self.seat(instance):
+            return
         for request in self.ordered(instance, instance.queue, now, "batching"):
             if not self.seat(instance) or instance.token_budget <= 0:
                 return

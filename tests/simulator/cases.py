@@ -1,0 +1,164 @@
+"""Cases for tests of the simulator: small traces by hand, and random ones that reach every corner of the rules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from slackwise.policies.bundle import Policies, PolicyChoice
+from slackwise.policies.declare import Policy
+from slackwise.policies.knobs import Choice, IntRange, Range, Value
+from slackwise.policies.registry import find, policies
+from slackwise.simulator import Cluster, Configuration, Objectives, Pool, Simulation
+from slackwise.simulator.simulation import ROLES
+from slackwise.streams import stream
+from slackwise.traces import Trace
+
+CROSS_ATTENTION, DECODER_ONLY = "Llama-3.2-11B-Vision", "InternVL2.5-26B"
+"""A model whose images stay outside the LLM's sequence, and one whose images are part of it."""
+
+GPU = "A100-80GB"
+FAMILY = {role: role.removeprefix("encode_") for role in ROLES}
+OBJECTIVES = Objectives(text_ttft_s=0.3, image_ttft_s=0.6, text_tbt_s=0.05, image_tbt_s=0.05)
+ENGINES = ("vllm", "vllm-0.7", "transformers")
+
+
+def trace_of(rows: list[tuple[float, int, int, int]]) -> Trace:
+    """A trace of (arrival_s, images, context tokens, output tokens)."""
+    columns = list(zip(*rows, strict=True))
+    counts = [np.array(column, np.int32) for column in columns[1:]]
+    return Trace(np.array(columns[0], float), counts[0], counts[1], counts[2], image_count="raw")
+
+
+def policies_of(**names: str | PolicyChoice) -> Policies:
+    """Policies by role; what is not named is the plainest there is."""
+    plain = dict(zip(ROLES, ("least_requests", "fcfs", "none", "least_requests", "fcfs"), strict=True))
+    return Policies(**{role: _choice(each) for role, each in (plain | names).items()})
+
+
+def configuration(cluster: Cluster, **names: str | PolicyChoice) -> Configuration:
+    """A configuration of `cluster` with `policies_of(**names)`."""
+    return Configuration("test", cluster, policies_of(**names))
+
+
+def monolith(model: str = CROSS_ATTENTION, engine: str = "vllm", instances: int = 1) -> Cluster:
+    """Monoliths of 4 GPUs."""
+    return Cluster(model, GPU, (Pool("EPD", instances, 4, engine),))
+
+
+def apart(
+    model: str = CROSS_ATTENTION, engine: str = "vllm", encoders: int = 1, llms: int = 1, encoder: str = "transformers"
+) -> Cluster:
+    """Encoders of 1 GPU beside LLM instances of 4."""
+    return Cluster(model, GPU, (Pool("E", encoders, 1, encoder), Pool("PD", llms, 4, engine)))
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The structural choices of a random case; the rest hangs on its seed."""
+
+    apart: bool = True
+    model: str = DECODER_ONLY
+    engine: str = "vllm"
+    encoder: str = "transformers"
+    requests: int = 20
+    chatty: bool = False  # short prompts with long answers, which fill the KV cache by decoding
+    scarce: bool = False  # small KV cache, few sequences, small budgets
+    bursts: bool = False  # many arrivals at one time
+    odd_costs: bool = False  # step costs unlike any GPU's, instances of unlike predictions
+    names: Mapping[str, str] = field(default_factory=dict)  # policies by role; the rest is random
+
+
+def random_simulation(shape: Shape, seed: int) -> Simulation:
+    """A simulation of a random workload on a random cluster under random policies and limits."""
+    generator = stream(seed, "test case")
+    pools: tuple[Pool, ...] = (Pool("EPD", int(generator.integers(1, 4)), 4, shape.engine),)
+    if shape.apart:
+        encoders = Pool("E", int(generator.integers(1, 5)), 1, shape.encoder)
+        pools = (encoders, Pool("PD", int(generator.integers(1, 3)), 4, shape.engine))
+    chosen = {role: shape.names.get(role) or _any(FAMILY[role], generator) for role in ROLES}
+    settled = {role: random_choice(find(FAMILY[role], name), generator) for role, name in chosen.items()}
+    cluster = Cluster(shape.model, GPU, pools)
+    made = Simulation(
+        random_trace(shape, generator), Configuration("random", cluster, Policies(**settled)), OBJECTIVES, seed
+    )
+    made.state.requests.estimate_sigma = generator.uniform(0.0, 1.0, len(made.state.requests))
+    if shape.scarce:
+        make_scarce(made, generator)
+    if shape.odd_costs:
+        make_odd(made, generator)
+    return made
+
+
+def random_trace(shape: Shape, generator: np.random.Generator) -> Trace:
+    """`shape.requests` requests at any load; in bursts several come at the very same time."""
+    count, rate = shape.requests, 10 ** generator.uniform(-0.5, 2)
+    arrival = np.cumsum(generator.exponential(1 / rate, count))
+    if shape.bursts:
+        arrival = np.floor(arrival * rate / 4) * 4 / rate
+    image_share, context_tokens, output_tokens = (0.03, 60, 200) if shape.chatty else (0.6, 6000, 80)
+    images = np.where(generator.random(count) < image_share, np.minimum(generator.geometric(0.3, count), 12), 0)
+    context = np.exp(generator.uniform(0, np.log(context_tokens), count))
+    output = np.exp(generator.uniform(0, np.log(output_tokens), count))
+    counts = [column.astype(np.int32) for column in (images, context, output)]
+    return Trace(arrival - arrival[0], counts[0], counts[1], counts[2], image_count="raw")
+
+
+def make_scarce(made: Simulation, generator: np.random.Generator) -> None:
+    """Leave little KV cache, few sequences and small budgets, of which the largest request still fits each."""
+    state = made.state
+    needed = int((state.requests.prompt_tokens + state.progress.image_kv_tokens + state.progress.output_tokens).max())
+    watermark = int(generator.integers(0, 100))
+    capacity = watermark + int(needed * generator.uniform(1.0, 2.5))
+    state.instances.kv_capacity_tokens[state.instances.kv_capacity_tokens > 0] = capacity
+    state.pools.watermark_tokens = watermark
+    state.pools.max_sequences = generator.integers(1, 12)
+    state.pools.max_step_tokens = int(np.exp(generator.uniform(np.log(40), np.log(3000))))
+    state.pools.max_chunk_tokens = int(generator.choice([64, 700, 1 << 30]))
+    state.pools.encoder_budget_tokens = int(generator.choice([1, 2000, 10000]))
+    state.pools.max_step_jobs = generator.integers(1, 5)
+    rules = state.pools[state.engines.pool]
+    state.instances.token_budget_left = rules.max_step_tokens
+    state.instances.encoder_budget_left = rules.encoder_budget_tokens
+
+
+def make_odd(made: Simulation, generator: np.random.Generator) -> None:
+    """Draw every cost anew within a factor of 5, leave one out now and then, and predict unlike instances."""
+    state = made.state
+    for pool in range(len(state.pools)):
+        for name in ("step_s", "kv_s_per_token", "attention_s_per_pair", "encode_step_s", "encode_s_per_tile"):
+            state.costs[name][pool] *= 5 ** generator.uniform(-1, 1)
+        state.costs.kv_s_per_token[pool] *= generator.random() < 0.7
+        state.costs.text_only_share[pool] = generator.uniform(0.5, 1.0)
+        state.pools.linear_s[pool] *= 5 ** generator.uniform(-1, 1)
+    for name in ("encode_s_per_tile", "prefill_s_per_token"):
+        state.instances[name] *= generator.uniform(0.5, 2.0, len(state.instances))
+
+
+def random_choice(policy: Policy, generator: np.random.Generator) -> PolicyChoice:
+    """A policy with random knobs, each within its range."""
+    return PolicyChoice(policy.name, {name: _value(knob, generator) for name, knob in policy.knobs.items()})
+
+
+def _value(knob: Any, generator: np.random.Generator) -> Value:
+    if isinstance(knob, Choice):
+        return str(generator.choice(knob.names))
+    assert isinstance(knob, Range)
+    if knob.none and generator.random() < 0.3:
+        return None
+    if generator.random() < 0.2:
+        return knob.default
+    if isinstance(knob, IntRange):
+        return int(generator.integers(knob.low, knob.high + 1))
+    return float(generator.uniform(knob.low, knob.high))
+
+
+def _any(family: str, generator: np.random.Generator) -> str:
+    return str(generator.choice([policy.name for policy in policies(family)]))
+
+
+def _choice(each: str | PolicyChoice) -> PolicyChoice:
+    return PolicyChoice(each) if isinstance(each, str) else each

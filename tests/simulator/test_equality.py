@@ -1,0 +1,81 @@
+"""The kernel, which leaps, and the reference, which takes every step, agree on every request."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from slackwise.policies.registry import policies
+from slackwise.simulator import Simulation
+from slackwise.simulator.histogram import bucket
+from slackwise.simulator.simulation import ROLES
+from slackwise.simulator.state import BUCKETS, CLASSES
+from tests.simulator.cases import CROSS_ATTENTION, DECODER_ONLY, ENGINES, FAMILY, Shape, random_simulation
+from tests.simulator.watched import CORNERS, Watched, differences, gaps
+
+EVERY_POLICY = [(role, policy.name) for role in ROLES for policy in policies(FAMILY[role])]
+
+CROWDED = list(product([True, False], [CROSS_ATTENTION, DECODER_ONLY], ENGINES, [True, False]))
+
+shapes = st.builds(
+    Shape,
+    apart=st.booleans(),
+    model=st.sampled_from([CROSS_ATTENTION, DECODER_ONLY]),
+    engine=st.sampled_from(ENGINES),
+    encoder=st.sampled_from(ENGINES),
+    requests=st.integers(1, 40),
+    chatty=st.booleans(),
+    scarce=st.booleans(),
+    bursts=st.booleans(),
+    odd_costs=st.booleans(),
+)
+
+
+def run_both(shape: Shape, seed: int) -> tuple[Simulation, Watched]:
+    """The case under the kernel and under the reference."""
+    simulation = random_simulation(shape, seed)
+    reference = Watched(simulation)
+    simulation.run_until()
+    reference.run()
+    return simulation, reference
+
+
+def test_kernel_and_reference_agree_in_every_corner_of_the_rules() -> None:
+    met: Counter[str] = Counter()
+    for seed, (apart, model, engine, chatty) in enumerate(CROWDED * 2):
+        shape = Shape(apart, model, engine, ENGINES[seed % 3], 40, chatty, scarce=True, bursts=seed % 2 == 0)
+        simulation, reference = run_both(shape, seed)
+        assert differences(simulation, reference) == []
+        met.update(reference.met)
+    assert {corner: met[corner] for corner in CORNERS if met[corner] < 5} == {}
+
+
+@settings(max_examples=120, deadline=None, derandomize=True, database=None)
+@given(shape=shapes, seed=st.integers(0, 2**32 - 1))
+def test_kernel_and_reference_agree_on_random_cases(shape: Shape, seed: int) -> None:
+    assert differences(*run_both(shape, seed)) == []
+
+
+@pytest.mark.parametrize(("role", "name"), EVERY_POLICY)
+def test_kernel_and_reference_agree_under_every_policy(role: str, name: str) -> None:
+    for seed, scarce in enumerate([False, True]):
+        shape = Shape(apart=seed == 0 or role.startswith("encode"), requests=30, scarce=scarce, names={role: name})
+        simulation, reference = run_both(shape, seed)
+        assert differences(simulation, reference) == []
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_histogram_holds_the_reference_s_gaps_between_tokens(engine: str) -> None:
+    for seed, scarce in enumerate([False, True]):
+        shape = Shape(apart=False, model=CROSS_ATTENTION, engine=engine, requests=40, scarce=scarce)
+        simulation, reference = run_both(shape, seed)
+        for category in range(len(CLASSES)):
+            each = [bucket(float(gap)) for gap in gaps(reference, category)]
+            counted = np.bincount(np.array(each, int), minlength=BUCKETS)
+            off = np.cumsum(counted) - np.cumsum(simulation.state.tbt.tokens[category])
+            assert np.abs(off).max() <= 1  # a gap on the edge of two buckets may fall either way

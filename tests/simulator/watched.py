@@ -1,0 +1,119 @@
+"""The reference stepper under observation: it counts which corners of the rules a run has really been in."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slackwise.simulator import Simulation
+from slackwise.simulator.reference import Instance, Job, Reference, Request
+
+CORNERS = (
+    "requests", "decode preempted", "prefill preempted", "preempted twice", "leap", "leap cut by a delivery",
+    "delivery finds no free sequence", "chunked prompt", "chunked images", "partial image step", "several jobs",
+    "several jobs in a step", "several unfinished prefills", "prompt held back by its images", "image over the budget",
+    "waits for KV", "stalled decodes", "mixed step", "text-only step", "step with images", "order changes with time",
+)  # fmt: skip
+"""What a sample of random cases has to contain before it may be said to prove anything."""
+
+
+class Watched(Reference):
+    """Runs as the reference does, and counts in `met` what happened."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        super().__init__(simulation)
+        self.met: Counter[str] = Counter(requests=len(self.requests))
+
+    def deliver(self, request: Request, now: float) -> None:
+        instance = self.instances[request.instance]
+        if instance.end_s < math.inf and not instance.chunks:
+            left = min(int(each.hidden.output_tokens) - each.generated for each in instance.decodes_now)
+            free = self.seat(instance)
+            self.met["leap cut by a delivery"] += free and left > 1
+            self.met["delivery finds no free sequence"] += not free
+        super().deliver(request, now)
+
+    def cut(self, request: Request, now: float) -> list[Job]:
+        jobs = super().cut(request, now)
+        self.met["several jobs"] += len(jobs) > 1
+        return jobs
+
+    def begin_encode(self, encoder: Instance, now: float) -> None:
+        super().begin_encode(encoder, now)
+        self.met["several jobs in a step"] += len(encoder.jobs) > 1
+        self.met["order changes with time"] += len(encoder.queue) > 1 and not encoder.pool.fixed_order
+
+    def time_step(self, instance: Instance, now: float) -> None:
+        super().time_step(instance, now)
+        self.count_step(instance)
+        for chunk in instance.chunks:
+            request, encoded = chunk.request, chunk.request.seen.images - chunk.request.images_left
+            self.met["chunked prompt"] += 0 < chunk.tokens < request.target
+            self.met["chunked images"] += 0 < chunk.images < request.seen.images
+            self.met["partial image step"] += chunk.images > 0 and chunk.tokens == 0
+            reach = (encoded + chunk.images) * int(request.hidden.sequence_tokens_per_image)
+            held_back = chunk.images < request.images_left and request.prefilled + chunk.tokens == reach
+            self.met["prompt held back by its images"] += chunk.tokens > 0 and held_back
+            budget = instance.pool.encoder_budget_tokens
+            self.met["image over the budget"] += chunk.images * request.seen.tokens_per_image > budget
+
+    def count_step(self, instance: Instance) -> None:
+        """Kinds of steps."""
+        decodes, chunks = instance.decodes_now, instance.chunks
+        inside = decodes + [chunk.request for chunk in chunks]
+        images = any(each.seen.images > 0 for each in inside)
+        self.met["mixed step"] += bool(decodes and chunks)
+        self.met["text-only step"] += bool(inside) and not images
+        self.met["step with images"] += images
+        self.met["stalled decodes"] += bool(chunks and instance.decoding and not decodes)
+        self.met["several unfinished prefills"] += len(instance.prefilling) > 1
+        self.met["waits for KV"] += bool(instance.queue) and self.seat(instance) and instance.token_budget > 0
+        self.met["order changes with time"] += len(instance.queue) > 1 and not instance.pool.fixed_order
+        self.met["leap"] += bool(decodes) and not chunks
+
+    def preempt(self, instance: Instance, now: float) -> None:
+        decoding = set(map(id, instance.decoding))
+        before = {each.number: each.preemptions for each in instance.decoding + instance.prefilling}
+        super().preempt(instance, now)
+        for request in instance.queue[-1:]:
+            self.met["decode preempted" if id(request) in decoding else "prefill preempted"] += 1
+            self.met["preempted twice"] += before[request.number] > 0
+
+
+def differences(simulation: Simulation, reference: Reference) -> list[str]:
+    """What differs between a finished kernel and a finished reference: times beyond 1e-9 relative, counts at all."""
+    hidden, requests = simulation.state.progress, reference.requests
+    first = [each.token_s[0] if each.token_s else math.nan for each in requests]
+    found = [
+        *_apart("first token", hidden.first_token_s, first),
+        *_apart("finish", hidden.finish_s, [each.finish_s for each in requests]),
+        *_apart("encoded", hidden.encoded_s, [each.encoded_s for each in requests]),
+        *_unlike("instance", hidden.instance, [each.instance for each in requests]),
+        *_unlike("preemptions", hidden.preemptions, [each.preemptions for each in requests]),
+        *_unlike("steps", simulation.state.instances.steps, [each.steps for each in reference.instances]),
+        *_unlike("assigned", simulation.state.instances.assigned, [each.assigned for each in reference.instances]),
+        *_unlike("tokens", simulation.state.tbt.tokens.sum(), sum(len(each.token_s) - 1 for each in requests)),
+    ]
+    if np.isnan(hidden.finish_s).any() or not simulation.done:
+        found.append("not finished")
+    return found
+
+
+def gaps(reference: Reference, category: int) -> NDArray[np.float64]:
+    """Every time between tokens of the requests of a class."""
+    mine = [each for each in reference.requests if each.hidden.category == category]
+    return np.concatenate([np.zeros(0), *(np.diff(each.token_s) for each in mine)])
+
+
+def _apart(name: str, kernel: Any, reference: list[float]) -> list[str]:
+    same = np.isclose(kernel, reference, rtol=1e-9, atol=0.0, equal_nan=True)
+    return [] if same.all() else [f"{name} of {np.flatnonzero(~same)}"]
+
+
+def _unlike(name: str, kernel: Any, reference: Any) -> list[str]:
+    same = np.atleast_1d(np.equal(kernel, reference))
+    return [] if same.all() else [f"{name} of {np.flatnonzero(~same)}"]
