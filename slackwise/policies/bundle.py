@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any
 
 from slackwise.errors import InputError, unknown
@@ -17,6 +17,7 @@ ROLES = {
     "chunking": CHUNKING,
     "routing": ROUTING,
     "batching": BATCHING,
+    "decode_routing": ROUTING,
     "provisioning": PROVISIONING,
 }
 """What a service has to decide, and the family of policies that decides it."""
@@ -35,7 +36,7 @@ class Policies:
     """One policy a role; on making, every name and knob is checked and every knob filled in.
 
     `encode_routing` and `encode_batching` rule the pool of encoders, `routing` and `batching` the instances with the
-    LLM; on a monolith the latter two rule alone. Raises InputError naming the closest known name or the range allowed.
+    LLM; on a monolith the latter two rule alone. `decode_routing` is asked where decodes have instances of their own. Raises InputError naming the closest known name or the range allowed.
     """
 
     encode_routing: PolicyChoice
@@ -43,6 +44,7 @@ class Policies:
     chunking: PolicyChoice
     routing: PolicyChoice
     batching: PolicyChoice
+    decode_routing: PolicyChoice = PolicyChoice("least_requests")
     provisioning: PolicyChoice = PolicyChoice("fixed_ratio")
 
     def __post_init__(self) -> None:
@@ -78,7 +80,9 @@ class Policies:
 
         A file is data: `module:function`, which would import a module, is refused unless `modules` allows it.
         """
-        checked_keys("policies", document, ROLES, required=[role for role in ROLES if role != "provisioning"])
+        checked_keys(
+            "policies", document, ROLES, required=[each.name for each in fields(cls) if each.default is MISSING]
+        )
         return cls(**{role: _choice_from(role, each, modules) for role, each in document.items()})
 
     def _choice(self, role: str) -> PolicyChoice:

@@ -12,11 +12,25 @@ from slackwise.latency.roofline import roofline
 from slackwise.policies.features import DECODE, ENCODE, PREFILL
 from slackwise.simulator.rules import EngineRules, load_rules
 
-STAGES = {"E": ENCODE, "PD": PREFILL | DECODE, "EPD": ENCODE | PREFILL | DECODE}
+STAGES = {
+    "E": ENCODE,
+    "P": PREFILL,
+    "D": DECODE,
+    "EP": ENCODE | PREFILL,
+    "ED": ENCODE | DECODE,
+    "PD": PREFILL | DECODE,
+    "EPD": ENCODE | PREFILL | DECODE,
+}
 """Kinds of instances by the letters of their stages: Encode, Prefill, Decode."""
 
-TOPOLOGIES = {"monolith": ("EPD",), "E+PD": ("E", "PD")}
-"""Named topologies and the kinds of their pools."""
+TOPOLOGIES = {
+    "monolith": ("EPD",),
+    "E+PD": ("E", "PD"),
+    "EP+D": ("EP", "D"),
+    "ED+P": ("ED", "P"),
+    "E+P+D": ("E", "P", "D"),
+}
+"""Named topologies and the kinds of their instances (HydraInfer 2025, EPD 2025); a kind may have several pools."""
 
 
 @dataclass(frozen=True)
@@ -57,18 +71,25 @@ class Cluster:
     image_size: tuple[int, int] = (896, 896)  # pixels
 
     def __post_init__(self) -> None:
-        kinds = tuple(pool.stages for pool in self.pools)
+        kinds = self.kinds
         if not any(STAGES[kind] & DECODE for kind in kinds):
             raise InputError(f"a cluster needs a decode stage: its pools are {'+'.join(kinds) or 'none'}")
         if kinds not in TOPOLOGIES.values():
             known = ", ".join(TOPOLOGIES)
-            raise InputError(f"topology {'+'.join(kinds)} is not supported; known: {known}")
+            raise InputError(
+                f"topology {'+'.join(kinds)} is not supported; known: {known}; pools of a kind stand together"
+            )
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of the pools in order, neighbours of one kind taken together."""
+        kinds = [pool.stages for pool in self.pools]
+        return tuple(kind for at, kind in enumerate(kinds) if at == 0 or kind != kinds[at - 1])
 
     @property
     def topology(self) -> str:
         """Name of the topology."""
-        kinds = tuple(pool.stages for pool in self.pools)
-        return next(name for name, its in TOPOLOGIES.items() if its == kinds)
+        return next(name for name, its in TOPOLOGIES.items() if its == self.kinds)
 
     @property
     def gpus(self) -> int:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from slackwise.jit import part
+from slackwise.policies.features import PREFILL
 from slackwise.simulator import heap
+from slackwise.simulator.encode import take_jobs
 from slackwise.simulator.queueing import rank_request, rerank_requests
 from slackwise.simulator.tables import (
+    decode_heap,
     engine_of,
     instance_of,
     pool_of,
@@ -122,8 +125,8 @@ def take(s: Any, instance: int, request: int, tokens: int, images: int) -> None:
 
 
 @part
-def admit(s: Any, instance: int) -> int:
-    """Move the head of the queue to the unfinished prefills; return it."""
+def leave_queue(s: Any, instance: int) -> int:
+    """Take the head of the queue as running; return it."""
     engine, seen = engine_of(s, instance), instance_of(s, instance)
     request = heap.pop(queue_heap(s, instance), engine.queued)
     engine.queued -= 1
@@ -131,9 +134,15 @@ def admit(s: Any, instance: int) -> int:
     seen.running += 1
     progress_of(s, request).admitted = engine.admissions
     engine.admissions += 1
+    return request
+
+
+@part
+def admit(s: Any, instance: int) -> None:
+    """Move the head of the queue to the unfinished prefills."""
+    request, engine = leave_queue(s, instance), engine_of(s, instance)
     slot_of(s, instance, engine.in_flight).in_flight = request
     engine.in_flight += 1
-    return request
 
 
 @part
@@ -209,15 +218,52 @@ def admit_prompts(s: Any, instance: int) -> None:
 
 
 @part
-def compose_mixed(s: Any, instance: int, preempted: int, now: float, policies: Any) -> None:
-    """Decodes, unfinished prefills, then waiting requests (vLLM V1); none is admitted in a step that preempted one."""
+def admit_decodes(s: Any, instance: int) -> None:
+    """Where nothing is prefilled: requests whose KV cache has come join the decodes in rank order while it fits."""
     engine = engine_of(s, instance)
+    while may_admit(s, instance):
+        request = queued_at(s, instance, 0).ident
+        tokens = progress_of(s, request).target_tokens + progress_of(s, request).image_kv_tokens
+        if tokens + 1 > free_kv(s, instance):
+            return
+        leave_queue(s, instance)
+        engine.kv_used_tokens += tokens
+        start_decode(s, instance, request)
+
+
+@part
+def start_decode(s: Any, instance: int, request: int) -> None:
+    """A prefilled request joins the decodes."""
+    engine, progress = engine_of(s, instance), progress_of(s, request)
+    progress.finish_step = engine.decode_steps + progress.output_tokens - progress.generated
+    heap.push(decode_heap(s, instance), engine.decodes, progress.finish_step, request, request)
+    engine.decodes += 1
+    engine.decode_kv_tokens += progress.target_tokens + progress.image_kv_tokens
+    engine.category_decodes[progress.category] += 1
+    if pool_of(s, engine.pool).prefill_first == 1 or instance_of(s, instance).stages & PREFILL == 0:
+        slot_of(s, instance, engine.fresh).fresh = request
+        engine.fresh += 1
+
+
+@part
+def compose_mixed(s: Any, instance: int, preempted: int, now: float, policies: Any) -> None:
+    """Decodes, encode jobs, unfinished prefills, then waiting requests (vLLM V1).
+
+    None is admitted in a step that preempted one, unless nothing else would run.
+    """
+    engine = engine_of(s, instance)
+    prefills, admits = instance_of(s, instance).stages & PREFILL, preempted == 0
+    admits = admits or engine.decodes + engine.in_flight == 0
+    if admits and engine.queued > 0 and pool_of(s, engine.pool).fixed_order == 0:
+        rerank_requests(s, instance, now, policies)
+    if admits and not prefills:
+        admit_decodes(s, instance)
     open_step(s, instance, engine.decodes)
-    continue_prefills(s, instance, now, policies)
-    if preempted == 0 or engine.decodes + engine.in_flight == 0:
-        if pool_of(s, engine.pool).fixed_order == 0:
-            rerank_requests(s, instance, now, policies)
-        admit_chunks(s, instance, now, policies)
+    take_jobs(s, instance, now, policies)
+    if prefills:
+        continue_prefills(s, instance, now, policies)
+        if admits:
+            admit_chunks(s, instance, now, policies)
     close_step(s, instance)
 
 

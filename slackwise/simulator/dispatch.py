@@ -7,19 +7,19 @@ from typing import Any
 import numpy as np
 
 from slackwise.jit import part
-from slackwise.simulator.tables import draw_of, instance_of, pool_of, request_of
+from slackwise.simulator.tables import draw_of, group_of, instance_of, request_of
 
 
 @part
-def choose(s: Any, pool: int, request: int, now: float, policy: Any, params: Any) -> int:
-    """The instance of `pool` with the lowest cost, ties to the lowest index."""
-    request_of(s, request).sequence = pool_of(s, pool).decisions
-    request_of(s, request).draw = draw_of(s, s.draws_used).value
-    pool_of(s, pool).decisions += 1
+def choose(s: Any, group: int, request: int, now: float, policy: Any, params: Any) -> int:
+    """The instance of `group` with the lowest cost, ties to the lowest index."""
+    members = group_of(s, group)
+    request_of(s, request).sequence = members.decisions
+    request_of(s, request).draw = draw_of(s, s.draws_used % s.draw_count).value
+    members.decisions += 1
     s.draws_used += 1
-    first = pool_of(s, pool).first
-    best, best_cost = first, np.inf
-    for instance in range(first, first + pool_of(s, pool).members):
+    best, best_cost = members.first, np.inf
+    for instance in range(members.first, members.first + members.count):
         cost = policy(request_of(s, request), instance_of(s, instance), now, params)
         if cost < best_cost:
             best, best_cost = instance, cost

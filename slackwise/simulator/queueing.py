@@ -1,14 +1,17 @@
-"""Requests at an instance of the LLM: routed there, waiting in rank order, admitted, preempted."""
+"""Requests at an instance of the LLM: routed there, waiting in rank order, preempted."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from slackwise.jit import part
-from slackwise.policies.features import ENCODE
+from slackwise.policies.features import ENCODE, PREFILL
 from slackwise.simulator import heap
 from slackwise.simulator.dispatch import choose, order_of, refresh_backlog
 from slackwise.simulator.leap import leap_seconds, steps_to_reach
+from slackwise.simulator.state import PREFILLING
 from slackwise.simulator.tables import (
     costs_of,
     decode_at,
@@ -23,14 +26,15 @@ from slackwise.simulator.tables import (
     slot_of,
 )
 from slackwise.simulator.timeline import replay
+from slackwise.simulator.transfer import TO_QUEUE, send
 
 
 @part
 def assign(s: Any, request: int, now: float, policies: Any) -> None:
-    """Route a request to an instance of the LLM and count it there, also while its embeddings travel."""
+    """Route a request to a prefill instance and count it there, also while its embeddings travel."""
     entry = request_of(s, request)
     entry.job_images, entry.job_image_tokens, entry.job_tiles = 0, 0, 0
-    instance = choose(s, s.llm_pool, request, now, policies.routing, policies.routing_params)
+    instance = choose(s, PREFILLING, request, now, policies.routing, policies.routing_params)
     progress_of(s, request).instance = instance
     seen = instance_of(s, instance)
     count_pending_prompt(s, instance, request, progress_of(s, request).target_tokens)
@@ -75,17 +79,26 @@ def rerank_requests(s: Any, instance: int, now: float, policies: Any) -> None:
 
 
 @part
-def deliver(s: Any, request: int, now: float, policies: Any) -> int:
-    """Queue a request whose embeddings (if any) have arrived; return its instance if that is idle, else -1."""
+def deliver(s: Any, request: int, now: float, policies: Any) -> None:
+    """Queue a request at its instance, which now has all it needs for it."""
     instance = progress_of(s, request).instance
-    engine = engine_of(s, instance)
     request_of(s, request).transfer_estimate_s = 0.0
     enqueue(s, instance, request, now, policies)
-    if engine.work == 0 and engine.decodes == 0:
-        return instance
-    if engine.leaping == 1 and engine.decodes + engine.in_flight < pool_of(s, engine.pool).max_sequences:
+    engine = engine_of(s, instance)
+    if engine.decodes + engine.in_flight < pool_of(s, engine.pool).max_sequences:
+        interrupt(s, instance, now)
+
+
+@part
+def interrupt(s: Any, instance: int, now: float) -> None:
+    """Let an instance see new work: an idle one begins after the other events of this time, a leap is cut."""
+    engine = engine_of(s, instance)
+    if engine.step_end_s == np.inf:
+        engine.step_start_s = engine.step_end_s = now
+        engine.leap_steps = 0
+        replay(s, instance)
+    elif engine.leaping == 1:
         cut_leap(s, instance, now)
-    return -1
 
 
 @part
@@ -159,7 +172,8 @@ def stop_decode(s: Any, instance: int, at: int, now: float) -> None:
     forget_fresh(s, instance, request)
     progress.generated = generated
     progress.target_tokens = request_of(s, request).prompt_tokens + generated
-    count_pending_prompt(s, instance, request, progress.target_tokens)
+    if instance_of(s, instance).stages & PREFILL:
+        count_pending_prompt(s, instance, request, progress.target_tokens)
 
 
 @part
@@ -196,14 +210,18 @@ def forget_fresh(s: Any, instance: int, request: int) -> None:
 
 @part
 def requeue(s: Any, instance: int, request: int, now: float, policies: Any) -> None:
-    """Queue a preempted request again, to be prefilled from the start."""
+    """Queue a preempted request again, to be prefilled from the start; elsewhere if this instance does not prefill."""
     progress, entry, seen = progress_of(s, request), request_of(s, request), instance_of(s, instance)
     progress.prefilled_tokens = 0
     progress.preemptions += 1
     entry.prompt_tokens_left = progress.target_tokens
     entry.prefill_estimate_s = progress.prefill_s * progress.target_tokens / entry.prompt_tokens
     seen.running -= 1
-    seen.waiting += 1
     seen.kv_used_tokens = engine_of(s, instance).kv_used_tokens
-    refresh_backlog(s, instance)
-    enqueue(s, instance, request, now, policies)
+    if seen.stages & PREFILL:
+        seen.waiting += 1
+        refresh_backlog(s, instance)
+        enqueue(s, instance, request, now, policies)
+    else:
+        assign(s, request, now, policies)
+        send(s, request, TO_QUEUE, now)

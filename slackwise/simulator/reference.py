@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from slackwise.latency.costs import step_seconds
-from slackwise.policies.features import ENCODE, INSTANCE, REQUEST
-from slackwise.simulator.simulation import Simulation
-from slackwise.simulator.state import records
+from slackwise.policies.features import DECODE, ENCODE, PREFILL, REQUEST
+from slackwise.simulator.simulation import ROLES, Simulation
+from slackwise.simulator.state import DECODING, ENCODING, PREFILLING, records
+from slackwise.simulator.transfer import RELEASE, TO_QUEUE
 
 ARRIVAL, DELIVERY, STEP_END = 0, 1, 2
 """Kinds of events, in the order in which those of one time are processed."""
@@ -47,7 +48,9 @@ class Request:
     held: int = 0  # KV tokens
     admitted: int = -1
     instance: int = -1
-    in_transit: bool = False
+    in_transit: bool = False  # its embeddings travel
+    coming: bool = False  # a delivery to its instance is on its way
+    holder: Instance | None = None  # that prefilled it, until its KV cache has been moved
     delivered_s: float = math.inf
     preemptions: int = 0
     encoded_s: float = math.nan
@@ -72,11 +75,13 @@ class Instance:
     pool: Any  # POOL record
     costs: Any  # COSTS record
     fixed: Any  # INSTANCE record with the facts that never change
-    queue: list[Any] = field(default_factory=list)  # requests, or jobs on a separate encoder
+    queue: list[Request] = field(default_factory=list)
+    job_queue: list[Job] = field(default_factory=list)
     prefilling: list[Request] = field(default_factory=list)
     decoding: list[Request] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)  # of the running encode step
     chunks: list[Chunk] = field(default_factory=list)  # of the running step
+    leaving: list[Request] = field(default_factory=list)  # their KV caches are being moved elsewhere
     decodes_now: list[Request] = field(default_factory=list)  # that get a token in the running step
     start_s: float = 0.0
     end_s: float = math.inf
@@ -86,13 +91,23 @@ class Instance:
     admissions: int = 0
     published_kv: int = 0
     composing: bool = False
+    running_step: bool = False
     token_budget: int = 0
     encoder_budget: int = 0
 
     @property
     def held(self) -> int:
         """KV tokens in use."""
-        return sum(each.held for each in self.prefilling + self.decoding)
+        return sum(each.held for each in self.prefilling + self.decoding + self.leaving)
+
+    @property
+    def stages(self) -> int:
+        """Stage bits."""
+        return int(self.pool.stages)
+
+    @property
+    def prefills(self) -> bool:
+        return bool(self.stages & PREFILL)
 
 
 class Reference:
@@ -101,14 +116,15 @@ class Reference:
     def __init__(self, simulation: Simulation) -> None:
         state = simulation.state
         self.decisions = {
-            role: (policy.compiled, params) for role, (policy, params) in zip(_ROLES, simulation.decisions, strict=True)
+            role: (policy.compiled, params) for role, (policy, params) in zip(ROLES, simulation.decisions, strict=True)
         }
         self.draws = [float(each) for each in state.draws.value]
-        self.asked = [0] * len(state.pools)
         self.draws_used = 0
-        self.encode_pool, self.llm_pool = int(state.clock[0].encode_pool), int(state.clock[0].llm_pool)
         self.pools = [np.copy(state.pools)[at : at + 1].view(np.recarray)[0] for at in range(len(state.pools))]
         self.instances = [self._instance(state, number) for number in range(len(state.instances))]
+        self.groups = [self.instances[int(group.first) : int(group.first + group.count)] for group in state.groups]
+        self.asked = [0] * len(self.groups)
+        self.link = float(state.clock[0].kv_link_s), float(state.clock[0].kv_link_s_per_token)
         self.requests = [self._request(state, number) for number in range(len(state.requests))]
         self.preempted = False
 
@@ -129,43 +145,41 @@ class Reference:
     def run(self) -> None:
         """Process all events in order of time; at one time arrivals, deliveries, then step ends by instance."""
         arrivals = list(self.requests)
-        self.travelling: list[Request] = []
+        self.deliveries: list[tuple[float, int, int]] = []  # (time, request, kind)
         while True:
-            coming = [(float(arrivals[0].seen.arrival_s), ARRIVAL, 0)] if arrivals else []
-            coming += [(each.delivered_s, DELIVERY, each.number) for each in self.travelling]
-            coming += [(each.end_s, STEP_END, each.number) for each in self.instances if each.end_s < math.inf]
+            coming = [(float(arrivals[0].seen.arrival_s), ARRIVAL, 0, 0)] if arrivals else []
+            coming += [(at, DELIVERY, number, kind) for at, number, kind in self.deliveries]
+            coming += [(each.end_s, STEP_END, each.number, 0) for each in self.instances if each.end_s < math.inf]
             if not coming:
                 return
-            now, kind, number = min(coming)
-            if kind == ARRIVAL:
+            now, event, number, kind = min(coming)
+            if event == ARRIVAL:
                 self.arrive(arrivals.pop(0), now)
-            elif kind == DELIVERY:
-                self.travelling.remove(self.requests[number])
-                self.deliver(self.requests[number], now)
+            elif event == DELIVERY:
+                self.deliveries.remove((now, number, kind))
+                if kind == RELEASE:
+                    self.release(self.requests[number], now)
+                else:
+                    self.deliver(self.requests[number], now)
             else:
-                self.end_step(self.instances[number], now)
+                self.end(self.instances[number], now)
+                self.begin(self.instances[number], now)
 
     def arrive(self, request: Request, now: float) -> None:
-        """Images go to separate encoders if there are any; otherwise straight to the LLM."""
-        if self.encode_pool < 0 or request.seen.images == 0:
+        """Images go to separate encoders if there are any; otherwise straight to a prefill instance."""
+        if not self.groups[ENCODING] or request.seen.images == 0:
             self.assign(request, now)
             self.deliver(request, now)
             return
-        jobs = self.cut(request, now)
-        for job in jobs:
-            encoder = self.choose(self.encode_pool, "encode_routing", request, job, now)
-            encoder.queue.append(job)
-            if encoder.end_s == math.inf:
-                self.begin_encode(encoder, now)
+        for job in self.cut(request, now):
+            encoder = self.choose(ENCODING, "encode_routing", request, job, now)
+            encoder.job_queue.append(job)
+            self.wake(encoder, now)
 
-    def end_step(self, instance: Instance, now: float) -> None:
-        """Book the step and begin the next."""
-        if instance.pool.stages == ENCODE:
-            self.end_encode(instance, now)
-            self.begin_encode(instance, now)
-        else:
-            self.end_llm(instance, now)
-            self.begin_llm(instance, now)
+    def wake(self, instance: Instance, now: float) -> None:
+        """An idle instance begins a step after the other events of this time."""
+        if instance.end_s == math.inf:
+            instance.end_s = now
 
     # ---- what policies see
 
@@ -186,9 +200,10 @@ class Reference:
         seen.images_left = request.images_left
         seen.prompt_tokens_left = left
         seen.encode_estimate_s = request.images_left * hidden.image_s
-        if self.encode_pool >= 0 and seen.images > 0:
-            lanes = int(self.pools[self.encode_pool].members)
-            seen.encode_estimate_s = math.ceil(request.jobs_left / lanes) * request.job_s
+        if self.groups[ENCODING] and seen.images > 0:
+            rounds = math.ceil(request.jobs_left / len(self.groups[ENCODING]))
+            cut = request.job_s > 0.0  # before, all images are taken to be encoded one after another
+            seen.encode_estimate_s = rounds * request.job_s if cut else seen.images * hidden.image_s
         seen.transfer_estimate_s = hidden.transfer_s if request.instance < 0 or request.in_transit else 0.0
         whole = request.prefilled == 0 and request.preemptions == 0
         seen.prefill_estimate_s = hidden.prefill_s if whole else hidden.prefill_s * left / seen.prompt_tokens
@@ -199,7 +214,8 @@ class Reference:
     def view(self, instance: Instance) -> Any:
         """The INSTANCE record of an instance as it stands."""
         seen = instance.fixed.copy()[0]
-        self.view_encoder(instance, seen) if instance.pool.stages == ENCODE else self.view_llm(instance, seen)
+        self.view_jobs(instance, seen)
+        self.view_requests(instance, seen)
         tiles, tokens = seen.pending_tiles, seen.pending_prompt_tokens
         if not instance.composing:
             tiles, tokens = tiles - seen.in_service_tiles, tokens - seen.in_service_prompt_tokens
@@ -210,50 +226,56 @@ class Reference:
             seen.token_budget_left, seen.encoder_budget_left = instance.token_budget, instance.encoder_budget
         return seen
 
-    def view_encoder(self, instance: Instance, seen: Any) -> None:
-        """Jobs waiting and running."""
-        for job in instance.queue + instance.jobs:
+    def view_jobs(self, instance: Instance, seen: Any) -> None:
+        """Encode jobs waiting and running."""
+        for job in instance.job_queue + instance.jobs:
             seen.pending_images += job.images
             seen.pending_image_tokens += job.images * job.request.seen.tokens_per_image
             seen.pending_tiles += job.images * job.request.seen.tiles_per_image
         for job in instance.jobs:
             seen.in_service_image_tokens += job.images * job.request.seen.tokens_per_image
             seen.in_service_tiles += job.images * job.request.seen.tiles_per_image
-        seen.waiting, seen.running = len(instance.queue), len(instance.jobs)
+        seen.waiting += len(instance.job_queue)
+        seen.running += len(instance.jobs)
 
-    def view_llm(self, instance: Instance, seen: Any) -> None:
-        """Requests waiting, travelling, prefilling and decoding."""
-        travelling = [each for each in self.travelling if each.instance == instance.number]
-        waiting = instance.queue + travelling
-        for each in waiting + instance.prefilling:
+    def view_requests(self, instance: Instance, seen: Any) -> None:
+        """Requests waiting, travelling here, prefilling and decoding."""
+        here = [each for each in self.requests if each.instance == instance.number]
+        waiting = [each for each in here if each in instance.queue or each.coming]
+        if instance.prefills:
+            self.view_prefills(instance, seen, waiting + instance.prefilling)
+        seen.waiting += len(waiting)
+        seen.running += len(instance.prefilling) + len(instance.decoding)
+
+    def view_prefills(self, instance: Instance, seen: Any, requests: list[Request]) -> None:
+        """Prompts to compute, and images where the same instance encodes them."""
+        for each in requests:
             seen.pending_text_tokens += each.seen.text_tokens
             seen.pending_image_tokens += each.seen.image_tokens
             seen.pending_prompt_tokens += each.target - each.prefilled
-            if instance.pool.stages & ENCODE:
+            if instance.stages & ENCODE:
                 seen.pending_images += each.images_left
                 seen.pending_tiles += each.images_left * each.seen.tiles_per_image
         for chunk in instance.chunks:
             seen.in_service_prompt_tokens += chunk.tokens
             seen.in_service_image_tokens += chunk.images * chunk.request.seen.tokens_per_image
             seen.in_service_tiles += chunk.images * chunk.request.seen.tiles_per_image
-        seen.waiting, seen.running = len(waiting), len(instance.prefilling) + len(instance.decoding)
 
     # ---- routing and encoders
 
-    def choose(self, pool: int, role: str, request: Request, job: Job | None, now: float) -> Instance:
+    def choose(self, group: int, role: str, request: Request, job: Job | None, now: float) -> Instance:
         """The instance of the lowest cost."""
-        request.seen.sequence, request.seen.draw = self.asked[pool], self.draws[self.draws_used]
-        self.asked[pool] += 1
+        draw = self.draws[self.draws_used % len(self.draws)]
+        request.seen.sequence, request.seen.draw = self.asked[group], draw
+        self.asked[group] += 1
         self.draws_used += 1
-        first = int(self.pools[pool].first)
-        members = self.instances[first : first + int(self.pools[pool].members)]
-        best = min(members, key=lambda each: (self.ask(role, request, each, now, job), each.number))
+        best = min(self.groups[group], key=lambda each: (self.ask(role, request, each, now, job), each.number))
         best.assigned += 1
         return best
 
     def cut(self, request: Request, now: float) -> list[Job]:
         """Cut the images into jobs as the chunking policy says."""
-        encoder, left = self.instances[int(self.pools[self.encode_pool].first)], int(request.seen.images)
+        encoder, left = self.groups[ENCODING][0], int(request.seen.images)
         jobs: list[Job] = []
         while left > 0:
             request.images_left = left
@@ -267,7 +289,8 @@ class Reference:
 
     def ordered(self, instance: Instance, waiting: list[Any], now: float, role: str) -> list[Any]:
         """Requests or jobs in the batching policy's order, ties by arrival, then job."""
-        at, view = 0.0 if instance.pool.fixed_order else now, self.view(instance)
+        fixed = instance.pool.fixed_job_order if role == "encode_batching" else instance.pool.fixed_order
+        at, view = 0.0 if fixed else now, self.view(instance)
 
         def key(each: Any) -> tuple[float, int, int]:
             if isinstance(each, Job):
@@ -276,42 +299,33 @@ class Reference:
 
         return sorted(waiting, key=key)
 
-    def begin_encode(self, encoder: Instance, now: float) -> None:
-        """Take jobs in order while they fit."""
-        encoder.end_s = math.inf
-        taken: list[Job] = []
-        tokens = 0
-        encoder.jobs = []
-        for job in self.ordered(encoder, encoder.queue, now, "encode_batching"):
-            need = job.images * int(job.request.seen.tokens_per_image)
-            full = len(taken) >= encoder.pool.max_step_jobs or tokens + need > encoder.pool.encoder_budget_tokens
-            if taken and full:
-                break
-            taken.append(job)
-            tokens += need
-        if not taken:
-            return
-        encoder.queue = [job for job in encoder.queue if job not in taken]
-        encoder.jobs = taken
-        tiles = sum(job.images * int(job.request.seen.tiles_per_image) for job in taken)
-        encoder.start_s = now
-        encoder.end_s = now + self.seconds(encoder, 0, 0, 0.0, tiles, False)
-        encoder.busy = (now, encoder.end_s)
+    def take_jobs(self, encoder: Instance, now: float) -> None:
+        """Jobs in order while they fit; the first always does."""
+        tokens, limit = 0, int(encoder.pool.encoder_budget_tokens)
+        for job in self.ordered(encoder, encoder.job_queue, now, "encode_batching"):
+            tokens += job.images * int(job.request.seen.tokens_per_image)
+            if encoder.jobs and (len(encoder.jobs) >= encoder.pool.max_step_jobs or tokens > limit):
+                return
+            encoder.job_queue.remove(job)
+            encoder.jobs.append(job)
 
-    def end_encode(self, encoder: Instance, now: float) -> None:
-        """Finished requests are routed to the LLM and their embeddings sent."""
-        done, encoder.jobs, encoder.end_s = encoder.jobs, [], math.inf
-        encoder.steps += 1
+    def end_jobs(self, encoder: Instance, now: float) -> None:
+        """Requests whose last image is done are routed to a prefill instance and their embeddings sent."""
+        done, encoder.jobs = encoder.jobs, []
         for job in done:
             request = job.request
             request.images_left -= job.images
             request.jobs_left -= 1
             if request.jobs_left == 0:
                 request.encoded_s = now
-                self.assign(request, now)
                 request.in_transit = True
-                request.delivered_s = now + float(request.hidden.transfer_s)
-                self.travelling.append(request)
+                self.assign(request, now)
+                self.send(request, TO_QUEUE, now + float(request.hidden.transfer_s))
+
+    def send(self, request: Request, kind: int, arrives_s: float) -> None:
+        """Schedule a delivery."""
+        request.coming = request.coming or kind == TO_QUEUE
+        self.deliveries.append((arrives_s, request.number, kind))
 
     def seconds(
         self, instance: Instance, tokens: int, kv_tokens: int, pairs: float, tiles: int, text_only: bool
@@ -319,24 +333,41 @@ class Reference:
         """Duration of a step."""
         return float(step_seconds(instance.costs, instance.pool.linear_s, tokens, kv_tokens, pairs, tiles, text_only))
 
-    # ---- the LLM
+    # ---- prefill and decode
 
     def assign(self, request: Request, now: float) -> None:
-        """Route a request to an instance of the LLM."""
-        request.instance = self.choose(self.llm_pool, "routing", request, None, now).number
+        """Route a request to a prefill instance."""
+        request.instance = self.choose(PREFILLING, "routing", request, None, now).number
 
     def deliver(self, request: Request, now: float) -> None:
-        """Queue a request; an idle instance begins at once."""
+        """Queue a request where all it needs has come."""
         instance = self.instances[request.instance]
-        request.in_transit = False
+        request.in_transit = request.coming = False
         instance.queue.append(request)
-        if instance.end_s == math.inf:
-            self.begin_llm(instance, now)
+        if self.seat(instance):
+            self.wake(instance, now)
 
-    def begin_llm(self, instance: Instance, now: float) -> None:
+    def hand_over(self, instance: Instance, request: Request, now: float) -> None:
+        """Route a prefilled request to a decode instance and send its KV cache."""
+        instance.prefilling.remove(request)
+        instance.leaving.append(request)
+        request.holder = instance
+        request.instance = self.choose(DECODING, "decode_routing", request, None, now).number
+        arrives_s = now + self.link[0] + self.link[1] * request.held
+        self.send(request, TO_QUEUE, arrives_s)
+        self.send(request, RELEASE, arrives_s)
+
+    def release(self, request: Request, now: float) -> None:
+        """The KV cache has been moved."""
+        holder, request.holder, request.held = request.holder, None, 0
+        assert holder is not None
+        holder.leaving.remove(request)
+        holder.published_kv = holder.held
+        self.wake(holder, now)
+
+    def begin(self, instance: Instance, now: float) -> None:
         """Compose the next step."""
         instance.composing, self.preempted = True, False
-        instance.chunks, instance.decodes_now = [], []
         if instance.pool.prefill_first:
             self.budgets(instance, 0)
             self.admit_prompts(instance, now)
@@ -345,7 +376,7 @@ class Reference:
                 self.preempt(instance, now)
         if not instance.pool.prefill_first:
             self.compose(instance, now)
-            while not instance.chunks and not instance.decoding and len(instance.prefilling) > 1:
+            while self.stuck(instance) and len(instance.prefilling) > 1:
                 self.preempt(instance, now)
                 self.compose(instance, now)
         if not (instance.pool.prefill_first and instance.chunks):
@@ -353,37 +384,45 @@ class Reference:
         instance.composing = False
         self.time_step(instance, now)
 
+    @staticmethod
+    def stuck(instance: Instance) -> bool:
+        """Whether nothing would run."""
+        return not instance.chunks and not instance.jobs and not instance.decoding
+
     def time_step(self, instance: Instance, now: float) -> None:
         """Set the end of the composed step."""
         instance.end_s, decodes, chunks = math.inf, instance.decodes_now, instance.chunks
-        if not decodes and not chunks:
+        if not decodes and not chunks and not instance.jobs:
             return
         fresh = [chunk.request for chunk in chunks if chunk.tokens > 0 and chunk.request.prefilled == 0]
         tokens = sum(chunk.tokens for chunk in chunks) + sum(int(each.hidden.extra_tokens) for each in fresh)
         pairs = sum(chunk.tokens * (chunk.request.prefilled + 0.5 * chunk.tokens) for chunk in chunks)
-        tiles = sum(chunk.images * int(chunk.request.seen.tiles_per_image) for chunk in chunks)
+        tiles = sum(each.images * int(each.request.seen.tiles_per_image) for each in [*chunks, *instance.jobs])
         inside = decodes + [chunk.request for chunk in chunks]
         text_only = not any(each.seen.images > 0 for each in inside)
         kv_tokens = sum(each.held for each in decodes)
         seconds = self.seconds(instance, tokens + len(decodes), kv_tokens, pairs, tiles, text_only)
         instance.start_s, instance.end_s = now, now + seconds
-        if chunks:
+        if chunks or instance.jobs:
             instance.busy = (now, now + seconds)
-            for chunk in chunks:
-                chunk.request.held += self.first_kv(chunk.request) if chunk.tokens > 0 else 0
-                chunk.request.held += chunk.tokens
+        for chunk in chunks:
+            chunk.request.held += self.first_kv(chunk.request) if chunk.tokens > 0 else 0
+            chunk.request.held += chunk.tokens
+        instance.running_step = True
 
-    def end_llm(self, instance: Instance, now: float) -> None:
-        """Every decode has a token more; chunks move on."""
-        instance.steps += 1
-        changed = bool(instance.chunks)
+    def end(self, instance: Instance, now: float) -> None:
+        """Every decode has a token more; jobs and chunks move on."""
+        instance.steps += instance.running_step
+        instance.running_step = False
+        changed = bool(instance.chunks or instance.jobs)
         for each in instance.decodes_now:
             each.held += 1
             each.token_s.append(now)
             each.generated += 1
-        for chunk in instance.chunks:
+        chunks, instance.chunks, instance.decodes_now = instance.chunks, [], []
+        self.end_jobs(instance, now)
+        for chunk in chunks:
             self.end_chunk(instance, chunk, now)
-        instance.chunks, instance.decodes_now = [], []
         for each in [each for each in instance.decoding if each.generated >= each.hidden.output_tokens]:
             each.finish_s, each.held = now, 0
             instance.decoding.remove(each)
@@ -398,11 +437,15 @@ class Reference:
         if chunk.images > 0 and request.images_left == 0:
             request.encoded_s = now
         request.prefilled += chunk.tokens
-        if chunk.tokens > 0 and request.prefilled == request.target:
-            instance.prefilling.remove(request)
-            instance.decoding.append(request)
-            request.generated += 1
-            request.token_s.append(now)
+        if chunk.tokens == 0 or request.prefilled < request.target:
+            return
+        request.generated += 1
+        request.token_s.append(now)
+        if instance.stages & DECODE == 0 and request.generated < request.hidden.output_tokens:
+            self.hand_over(instance, request, now)
+            return
+        instance.prefilling.remove(request)
+        instance.decoding.append(request)
 
     # ---- composing a step
 
@@ -425,13 +468,28 @@ class Reference:
 
     def compose(self, instance: Instance, now: float) -> None:
         """Decodes, unfinished prefills, then waiting requests."""
+        admits = not self.preempted or not (instance.decoding or instance.prefilling)
+        if admits and not instance.prefills:
+            self.admit_decodes(instance, now)
         self.budgets(instance, len(instance.decoding))
+        self.take_jobs(instance, now)
         if len(instance.prefilling) > 1:
             instance.prefilling = self.ordered(instance, instance.prefilling, now, "batching")
         for request in instance.prefilling:
             self.take(instance, request, *self.plan(instance, request, self.free(instance), now))
-        if not self.preempted or not (instance.decoding or instance.prefilling):
+        if admits and instance.prefills:
             self.admit_chunks(instance, now)
+
+    def admit_decodes(self, instance: Instance, now: float) -> None:
+        """Requests whose KV cache has come, in order, while it fits."""
+        for request in self.ordered(instance, instance.queue, now, "batching"):
+            tokens = request.target + int(request.hidden.image_kv_tokens)
+            if not self.seat(instance) or tokens + 1 > self.free(instance):
+                return
+            self.admit(instance, request)
+            instance.prefilling.remove(request)
+            instance.decoding.append(request)
+            request.held = tokens
 
     def plan(self, instance: Instance, request: Request, kv_free: int, now: float) -> tuple[int, int]:
         """(prompt tokens, images) that a request may take now."""
@@ -508,9 +566,9 @@ class Reference:
         request.prefilled = request.held = 0
         request.preemptions += 1
         self.preempted = True
-        instance.queue.append(request)
         instance.published_kv = instance.held
-
-
-_ROLES = ("encode_routing", "encode_batching", "chunking", "routing", "batching")
-__all__ = ["INSTANCE", "Reference"]
+        if instance.prefills:
+            instance.queue.append(request)
+        else:
+            self.assign(request, now)
+            self.send(request, TO_QUEUE, now)

@@ -8,17 +8,19 @@ import numpy as np
 
 from slackwise.errors import InputError
 from slackwise.latency.costs import StepCosts
+from slackwise.latency.model import load_model
+from slackwise.latency.transfer import LINKS
 from slackwise.policies.declare import Params, Policy
-from slackwise.policies.features import DECODE, ENCODE
-from slackwise.simulator.cluster import STAGES, Cluster
+from slackwise.policies.features import DECODE, ENCODE, PREFILL
+from slackwise.simulator.cluster import STAGES, Cluster, Pool
 from slackwise.simulator.configuration import Configuration
 from slackwise.simulator.objectives import Objectives
-from slackwise.simulator.state import DRAW, TABLE, State, allocate, records
+from slackwise.simulator.state import DECODING, DRAW, ENCODING, PREFILLING, TABLE, State, allocate, records
 from slackwise.simulator.workload import Workload, workload
 from slackwise.streams import stream
 from slackwise.traces import Trace
 
-ROLES = ("encode_routing", "encode_batching", "chunking", "routing", "batching")
+ROLES = ("encode_routing", "encode_batching", "chunking", "routing", "batching", "decode_routing")
 """Decisions in the order of the kernel's arguments."""
 
 
@@ -70,7 +72,7 @@ class Simulation:
         sequences = max(pool.rules.max_sequences for pool in cluster.pools)
         jobs = max(8192, 4 * int(requests.images.max()))
         state = allocate(requests, self.workload.progress, len(cluster.pools), instances, sequences, jobs=jobs)
-        state.draws = records(len(requests) + int(requests.images.sum()), DRAW)
+        state.draws = records(2 * len(requests) + int(requests.images.sum()), DRAW)
         state.draws.value = stream(seed, "routing").random(len(state.draws))
         _fill_pools(state, cluster, self.costs, self.decisions)
         _fill_instances(state, cluster, self.costs, self.objectives)
@@ -79,11 +81,19 @@ class Simulation:
 
 
 def _too_large(work: Workload, cluster: Cluster, costs: tuple[StepCosts, ...]) -> Any:
-    """Requests whose prompt, images and output exceed the KV cache of an instance, bool, shape (n,)."""
-    capacity = costs[-1].kv_capacity_tokens
-    usable = capacity - int(np.ceil(cluster.pools[-1].rules.watermark * capacity))
+    """Requests whose prompt, images and output exceed the KV cache of some instance, bool, shape (n,)."""
+    usable = [
+        cost.kv_capacity_tokens - _watermark(pool, cost)
+        for pool, cost in zip(cluster.pools, costs, strict=True)
+        if STAGES[pool.stages] & (PREFILL | DECODE)
+    ]
     needed = work.requests.prompt_tokens.astype(np.int64) + work.progress.image_kv_tokens + work.progress.output_tokens
-    return np.asarray(needed > usable)
+    return np.asarray(needed > min(usable))
+
+
+def _watermark(pool: Pool, cost: StepCosts) -> int:
+    """KV tokens that admission leaves free."""
+    return int(np.ceil(pool.rules.watermark * cost.kv_capacity_tokens))
 
 
 def _without(work: Workload, rejected: Any) -> Workload:
@@ -105,37 +115,66 @@ def _table(cost: StepCosts) -> Any:
 def _fill_pools(
     state: State, cluster: Cluster, costs: tuple[StepCosts, ...], decisions: list[tuple[Policy, Params]]
 ) -> None:
-    first = 0
+    (job_batching, job_params), (batching, params) = decisions[1], decisions[4]
     for at, pool in enumerate(cluster.pools):
         rules, record, bits = pool.rules, state.pools[at], STAGES[pool.stages]
-        batching, params = decisions[1 if bits == ENCODE else 4]
-        record.first, record.members, record.stages = first, pool.instances, bits
+        record.stages = bits
         record.max_sequences, record.max_step_tokens = rules.max_sequences, rules.max_step_tokens
         record.encoder_budget_tokens, record.max_chunk_tokens = rules.encoder_budget_tokens, rules.max_chunk_tokens
         record.max_step_jobs = min(rules.max_step_jobs, state.slots.shape[1])
-        record.prefill_first, record.fixed_order = rules.prefill_first, batching.fixed_order(params)
-        record.watermark_tokens = int(np.ceil(rules.watermark * costs[at].kv_capacity_tokens))
+        record.prefill_first = rules.prefill_first and bool(bits & PREFILL)
+        record.fixed_order = batching.fixed_order(params)
+        record.fixed_job_order = _ranked_once(job_batching, job_params)
+        record.watermark_tokens = _watermark(pool, costs[at])
         record.linear_s = _table(costs[at])
         state.costs[at] = costs[at].record
-        state.costs[at].text_only_share = costs[at].text_only_share
-        first += pool.instances
-    state.clock[0].encode_pool = 0 if STAGES[cluster.pools[0].stages] == ENCODE else -1
-    state.clock[0].llm_pool = len(cluster.pools) - 1
+
+
+def _ranked_once(batching: Policy, params: Params) -> bool:
+    """Whether a queue of encode jobs may keep the ranks it has: `images_left` falls while a request's jobs still wait.
+
+    The kernel itself ranks them anew only when the encode estimate has changed.
+    """
+    return batching.fixed_order(params) and "request.images_left" not in batching.inputs
+
+
+def _fill_groups(state: State, cluster: Cluster) -> None:
+    """Ranges of the instances that encode apart, prefill, and decode apart."""
+    kinds = np.repeat([STAGES[pool.stages] for pool in cluster.pools], [pool.instances for pool in cluster.pools])
+    encodes, prefills, decodes = ((kinds & bit) > 0 for bit in (ENCODE, PREFILL, DECODE))
+    apart = {ENCODING: encodes & ~prefills, PREFILLING: prefills, DECODING: decodes & ~prefills}
+    for group, members in apart.items():
+        state.groups[group].count = int(members.sum())
+        state.groups[group].first = int(np.argmax(members))
+        rows = state.instances[members]
+        rows.index, rows.pool_size = np.arange(len(rows)), len(rows)
+        state.instances[members] = rows
+
+
+def _fill_link(state: State, cluster: Cluster) -> None:
+    """Seconds to move a KV cache from prefill to decode, every GPU of the prefill instance sending its part."""
+    link, model = LINKS[cluster.link], load_model(cluster.model)
+    parallel = next(pool.tensor_parallel for pool in cluster.pools if STAGES[pool.stages] & PREFILL)
+    state.clock[0].kv_link_s = link.latency_s
+    state.clock[0].kv_link_s_per_token = model.language.kv_bytes_per_token / (link.bytes_s * parallel)
 
 
 def _fill_instances(state: State, cluster: Cluster, costs: tuple[StepCosts, ...], objectives: Objectives) -> None:
+    first = 0
     for at, pool in enumerate(cluster.pools):
         record, cost = state.pools[at], costs[at]
-        rows = slice(int(record.first), int(record.first + record.members))
+        rows = slice(first, first + pool.instances)
+        first += pool.instances
         seen, engine = state.instances[rows], state.engines[rows]
-        seen.index = np.arange(pool.instances)
-        seen.pool_size, seen.stages, seen.tensor_parallel = pool.instances, record.stages, pool.tensor_parallel
+        seen.stages, seen.tensor_parallel = record.stages, pool.tensor_parallel
         seen.encode_s_per_tile = cost.record["encode_s_per_tile"]
         seen.prefill_s_per_token = prefill_seconds_per_token(cost)
         seen.tightest_ttft_s = objectives.tightest_ttft_s
-        seen.kv_capacity_tokens = cost.kv_capacity_tokens if record.stages & DECODE else 0
+        seen.kv_capacity_tokens = cost.kv_capacity_tokens if record.stages & (PREFILL | DECODE) else 0
         seen.token_budget_left, seen.encoder_budget_left = record.max_step_tokens, record.encoder_budget_tokens
         engine.pool, engine.step_end_s = at, np.inf
+    _fill_groups(state, cluster)
+    _fill_link(state, cluster)
 
 
 def prefill_seconds_per_token(cost: StepCosts) -> float:

@@ -44,7 +44,8 @@ PROGRESS = np.dtype(
         ("sequence_tokens_per_image", "i4"),  # 0 for cross-attention models
         ("jobs_left", "i4"),
         ("encoder", "i4"),  # instance that encoded its last image, -1 if none
-        ("instance", "i4"),  # instance of the LLM stage, -1 if none yet
+        ("instance", "i4"),  # instance that it was last routed to for prefill or decode, -1 if none yet
+        ("holder", "i4"),  # instance that prefilled it and holds its KV cache until the decode instance has it
         ("preemptions", "i4"),
         ("category", "i4"),  # index into CLASSES
     ],
@@ -70,7 +71,8 @@ ENGINE = np.dtype(
         ("step_pairs", "f8"),  # prefill attention of the running step
         ("generated_tokens", "i8"),
         ("pool", "i4"),
-        ("queued", "i4"),
+        ("queued", "i4"),  # requests
+        ("queued_jobs", "i4"),
         ("decodes", "i4"),
         ("in_flight", "i4"),  # requests between two chunks of their prefill
         ("work", "i4"),  # entries of the running step that encode or prefill
@@ -87,8 +89,6 @@ TABLE = 8193
 
 POOL = np.dtype(
     [
-        ("first", "i4"),
-        ("members", "i4"),
         ("stages", "i4"),
         ("max_sequences", "i4"),
         ("max_step_tokens", "i4"),
@@ -96,13 +96,19 @@ POOL = np.dtype(
         ("max_chunk_tokens", "i4"),  # prompt tokens of one request in one step
         ("max_step_jobs", "i4"),  # encode jobs in one step of an encoder
         ("prefill_first", "i4"),
-        ("fixed_order", "i4"),  # 1 if the batching policy's order never changes with time
+        ("fixed_order", "i4"),  # 1 if the batching policy's order of requests never changes with time
+        ("fixed_job_order", "i4"),  # ... of encode jobs
         ("watermark_tokens", "i8"),
-        ("decisions", "i8"),  # routing decisions taken so far
         ("linear_s", "f8", (TABLE,)),  # seconds of the linear layers by tokens of the step
     ],
     align=True,
 )
+
+GROUP = np.dtype([("first", "i8"), ("count", "i8"), ("decisions", "i8")], align=True)
+"""The instances that one kind of routing decision chooses among: a range, and the decisions taken so far."""
+
+ENCODING, PREFILLING, DECODING = 0, 1, 2
+"""Groups: separate encoders (empty if the prefill instances encode), prefill, separate decode (empty likewise)."""
 
 JOB = np.dtype([("request", "i4"), ("images", "i4"), ("ordinal", "i4"), ("next", "i4"), ("free", "i4")], align=True)
 """An encode job; `next` links the jobs of a request while they are cut; `free` is a table apart: the free jobs."""
@@ -128,8 +134,8 @@ MATCH = np.dtype([("winner", "i8")])
 TOKENS = np.dtype([("tokens", "i8")])
 
 TABLES = (
-    "requests", "progress", "instances", "engines", "pools", "costs", "queues", "decodes", "slots", "jobs", "transfers",
-    "matches", "draws", "tbt",
+    "requests", "progress", "instances", "engines", "pools", "groups", "costs", "queues", "job_queues", "decodes", "slots",
+    "jobs", "transfers", "matches", "draws", "tbt",
 )  # fmt: skip
 """The arrays of a state; the clock holds the address of each."""
 
@@ -150,8 +156,9 @@ CLOCK = np.dtype(
         ("transfer_room", "i8"),
         ("leaves", "i8"),
         ("buckets", "i8"),
-        ("encode_pool", "i8"),  # -1: the LLM's instances encode
-        ("llm_pool", "i8"),
+        ("draw_count", "i8"),
+        ("kv_link_s", "f8"),  # moving the KV cache from prefill to decode: seconds, and seconds a token
+        ("kv_link_s_per_token", "f8"),
         *((f"{table}_at", "i8") for table in TABLES),
     ],
     align=True,
@@ -168,14 +175,16 @@ class State:
     instances: Any  # INSTANCE (m,)
     engines: Any  # ENGINE (m,)
     pools: Any  # POOL (p,)
+    groups: Any  # GROUP (3,)
     costs: Any  # COSTS (p,)
-    queues: Any  # ENTRY (m, queue room): heaps of waiting requests or jobs
+    queues: Any  # ENTRY (m, queue room): heaps of waiting requests
+    job_queues: Any  # ENTRY (m, queue room): heaps of waiting encode jobs
     decodes: Any  # ENTRY (m, sequences): heaps of running decodes by finish step
     slots: Any  # SLOT (m, sequences)
     jobs: Any  # JOB (jobs,)
     transfers: Any  # ENTRY (transfer room,): a heap by arrival time
     matches: Any  # MATCH (2 * power of two,): tournament of the instances' next events
-    draws: Any  # DRAW (requests + images,): uniform, one a routing decision
+    draws: Any  # DRAW (any number,): uniform, one a routing decision, used in turn
     tbt: Any  # TOKENS (classes, BUCKETS): tokens by time since the one before
     clock: Any  # CLOCK (1,)
 
@@ -184,6 +193,7 @@ class State:
         clock = self.clock[0]
         clock.request_count, clock.sequences = len(self.requests), self.slots.shape[1]
         clock.queue_room, clock.transfer_room = self.queues.shape[1], len(self.transfers)
+        clock.draw_count = len(self.draws)
         clock.leaves, clock.buckets = len(self.matches) // 2, self.tbt.shape[1]
         for table in TABLES:
             array = getattr(self, table)
@@ -194,6 +204,7 @@ class State:
     def grow(self) -> None:
         """Double the room for queues, jobs and transfers."""
         self.queues = _wider(self.queues, (self.queues.shape[0], 2 * self.queues.shape[1]))
+        self.job_queues = _wider(self.job_queues, self.queues.shape)
         old, free = len(self.jobs), int(self.clock[0].free_jobs)
         stack = np.concatenate([np.arange(old, 2 * old), self.jobs.free[:free]])
         self.jobs = _wider(self.jobs, (2 * old,))
@@ -228,8 +239,10 @@ def allocate(
         instances=records(instances, INSTANCE),
         engines=records(instances, ENGINE),
         pools=records(pools, POOL),
+        groups=records(3, GROUP),
         costs=records(pools, COSTS),
         queues=records((instances, queue), ENTRY),
+        job_queues=records((instances, queue), ENTRY),
         decodes=records((instances, sequences), ENTRY),
         slots=records((instances, sequences), SLOT),
         jobs=records(jobs, JOB),

@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 from slackwise.jit import part
 from slackwise.latency.costs import COSTS
 from slackwise.policies.features import INSTANCE, REQUEST
-from slackwise.simulator.state import DRAW, ENGINE, ENTRY, JOB, MATCH, POOL, PROGRESS, SLOT, TOKENS
+from slackwise.simulator.state import DRAW, ENGINE, ENTRY, GROUP, JOB, MATCH, POOL, PROGRESS, SLOT, TOKENS
 
 
 def _element(dtype: np.dtype[Any]) -> Callable[[int, int], Any]:
@@ -44,12 +44,13 @@ def _element(dtype: np.dtype[Any]) -> Callable[[int, int], Any]:
     return intrinsic(at)
 
 
-LAYOUTS = (REQUEST, PROGRESS, INSTANCE, ENGINE, POOL, COSTS, JOB, SLOT, ENTRY, DRAW, MATCH, TOKENS)
+LAYOUTS = (REQUEST, PROGRESS, INSTANCE, ENGINE, POOL, GROUP, COSTS, JOB, SLOT, ENTRY, DRAW, MATCH, TOKENS)
 """Every record that compiled code reaches by address: a change of any makes old machine code wrong."""
 
 ENTRY_BYTES = ENTRY.itemsize
 _request, _progress, _instance, _engine = _element(REQUEST), _element(PROGRESS), _element(INSTANCE), _element(ENGINE)
 _pool, _costs, _job, _slot = _element(POOL), _element(COSTS), _element(JOB), _element(SLOT)
+_group = _element(GROUP)
 _entry, _draw, _match, _tokens = _element(ENTRY), _element(DRAW), _element(MATCH), _element(TOKENS)
 
 
@@ -84,6 +85,12 @@ def pool_of(s: Any, pool: int) -> Any:
 
 
 @part
+def group_of(s: Any, group: int) -> Any:
+    """GROUP: the instances that a routing decision chooses among."""
+    return _group(s.groups_at, group)
+
+
+@part
 def costs_of(s: Any, pool: int) -> Any:
     """COSTS of the instances of a pool."""
     return _costs(s.costs_at, pool)
@@ -103,7 +110,7 @@ def slot_of(s: Any, instance: int, at: int) -> Any:
 
 @part
 def queue_heap(s: Any, instance: int) -> int:
-    """Address of the heap of an instance's waiting requests or jobs."""
+    """Address of the heap of an instance's waiting requests."""
     return s.queues_at + instance * s.queue_room * ENTRY_BYTES
 
 
@@ -111,6 +118,18 @@ def queue_heap(s: Any, instance: int) -> int:
 def queued_at(s: Any, instance: int, at: int) -> Any:
     """ENTRY `at` of an instance's queue."""
     return _entry(s.queues_at, instance * s.queue_room + at)
+
+
+@part
+def job_heap(s: Any, instance: int) -> int:
+    """Address of the heap of an instance's waiting encode jobs."""
+    return s.job_queues_at + instance * s.queue_room * ENTRY_BYTES
+
+
+@part
+def queued_job_at(s: Any, instance: int, at: int) -> Any:
+    """ENTRY `at` of an instance's queue of encode jobs."""
+    return _entry(s.job_queues_at, instance * s.queue_room + at)
 
 
 @part

@@ -19,7 +19,7 @@ from slackwise.latency.costs import StepCosts
 from slackwise.latency.images import image_tiles, image_tokens
 from slackwise.latency.model import Model, load_model
 from slackwise.latency.transfer import transfer_seconds
-from slackwise.policies.features import ENCODE, IMAGE, REQUEST, TEXT
+from slackwise.policies.features import ENCODE, IMAGE, PREFILL, REQUEST, TEXT
 from slackwise.simulator.cluster import STAGES, Cluster
 from slackwise.simulator.objectives import Objectives
 from slackwise.simulator.state import HEAVY_IMAGES, PROGRESS, records
@@ -95,7 +95,7 @@ def _fill_sizes(built: Workload, trace: Trace, model: Model, cluster: Cluster, i
     requests.prompt_tokens_left = requests.prompt_tokens
     requests.output_estimate_tokens = np.where(images > 0, OUTPUT_ESTIMATE_TOKENS[IMAGE], OUTPUT_ESTIMATE_TOKENS[TEXT])
     progress.first_token_s = progress.finish_s = progress.encoded_s = np.nan
-    progress.encoder = progress.instance = -1
+    progress.encoder = progress.instance = progress.holder = -1
     progress.output_tokens = np.maximum(1, trace.output_tokens)
     progress.target_tokens = requests.prompt_tokens
     progress.sequence_tokens_per_image = inside * tokens
@@ -123,10 +123,10 @@ def _fill_estimates(built: Workload, model: Model, cluster: Cluster, costs: tupl
     requests, progress = built.requests, built.progress
     kinds = [STAGES[pool.stages] for pool in cluster.pools]
     encoder = next(cost for cost, bits in zip(costs, kinds, strict=True) if bits & ENCODE)
-    llm = costs[-1]
+    llm = next(cost for cost, bits in zip(costs, kinds, strict=True) if bits & PREFILL)
     progress.image_s = requests.tiles_per_image * encoder.record["encode_s_per_tile"]
     requests.encode_estimate_s = requests.images * progress.image_s
-    if kinds[0] == ENCODE:
+    if not any(bits & ENCODE and bits & PREFILL for bits in kinds):
         progress.transfer_s = transfer_seconds(model, requests.image_tokens, cluster.link)
     requests.transfer_estimate_s = progress.transfer_s
     tokens = requests.prompt_tokens + progress.extra_tokens

@@ -1,4 +1,4 @@
-"""Iterations of an instance of the LLM: begin, leap, end."""
+"""Iterations of an instance: begin, leap, end."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ import numpy as np
 
 from slackwise.jit import part
 from slackwise.latency.costs import base_seconds, step_seconds
-from slackwise.policies.features import ENCODE
+from slackwise.policies.features import DECODE
 from slackwise.simulator import heap
-from slackwise.simulator.compose import compose_mixed, compose_prefill_first, free_kv
+from slackwise.simulator.compose import compose_mixed, compose_prefill_first, free_kv, start_decode
 from slackwise.simulator.dispatch import refresh_backlog
+from slackwise.simulator.encode import clear_jobs, finish_job
+from slackwise.simulator.handover import hand_over
 from slackwise.simulator.histogram import bucket, record_steps
 from slackwise.simulator.leap import leap_seconds
-from slackwise.simulator.queueing import drop_in_flight, preempt_latest
+from slackwise.simulator.queueing import assign, drop_in_flight, preempt_latest
 from slackwise.simulator.tables import (
     costs_of,
     decode_at,
     decode_heap,
     engine_of,
     instance_of,
+    job_of,
     pool_of,
     progress_of,
     request_of,
@@ -28,10 +31,11 @@ from slackwise.simulator.tables import (
     tbt_of,
 )
 from slackwise.simulator.timeline import replay
+from slackwise.simulator.transfer import TO_QUEUE, send
 
 
 @part
-def begin_llm(s: Any, instance: int, now: float, policies: Any) -> None:
+def begin(s: Any, instance: int, now: float, policies: Any) -> None:
     """Compose the next step and set its end; idle if there is nothing to do."""
     engine = engine_of(s, instance)
     engine.work, engine.decoding, preempted = 0, 1, 0
@@ -102,7 +106,7 @@ def start_leap(s: Any, instance: int, preempted: int, now: float) -> None:
 
 
 @part
-def end_llm(s: Any, instance: int, now: float) -> None:
+def end(s: Any, instance: int, now: float, policies: Any) -> None:
     """Book what the finished step or leap did."""
     engine, seen = engine_of(s, instance), instance_of(s, instance)
     engine.busy_s += now - engine.step_start_s
@@ -111,8 +115,15 @@ def end_llm(s: Any, instance: int, now: float) -> None:
     if engine.decoding == 1 and engine.decodes > 0:
         end_decodes(s, instance, now)
     seen.in_service_prompt_tokens, seen.in_service_image_tokens, seen.in_service_tiles = 0, 0, 0
+    clear_jobs(s, instance)
     for at in range(engine.work):
-        end_chunk(s, instance, at, now)
+        ident = slot_of(s, instance, at).ident
+        if ident >= 0:
+            end_chunk(s, instance, at, now, policies)
+        elif finish_job(s, instance, ~ident, now, policies):
+            request = job_of(s, ~ident).request
+            assign(s, request, now, policies)
+            send(s, request, TO_QUEUE, now + progress_of(s, request).transfer_s)
     changed = engine.work > 0
     while engine.decodes > 0 and int(decode_at(s, instance, 0).key) == engine.decode_steps:
         finish_decode(s, instance, now)
@@ -145,7 +156,7 @@ def end_decodes(s: Any, instance: int, now: float) -> None:
 def record_tokens(s: Any, instance: int, first_s: float, growth_s: float, steps: int) -> None:
     """Add the tokens of a leap to the TBT histogram; the first one also waited while prefills stalled the decodes."""
     engine = engine_of(s, instance)
-    if pool_of(s, engine.pool).prefill_first == 0:
+    if pool_of(s, engine.pool).prefill_first == 0 and engine.fresh == 0:
         record_steps(s, instance, first_s, growth_s, steps)
         return
     for at in range(engine.fresh):
@@ -167,7 +178,7 @@ def record_one(s: Any, category: int, seconds: float) -> None:
 
 
 @part
-def end_chunk(s: Any, instance: int, at: int, now: float) -> None:
+def end_chunk(s: Any, instance: int, at: int, now: float, policies: Any) -> None:
     """Book the images and prompt tokens of one request's chunk."""
     request, tokens, images = (
         slot_of(s, instance, at).ident,
@@ -188,11 +199,11 @@ def end_chunk(s: Any, instance: int, at: int, now: float) -> None:
         entry.prefill_estimate_s = progress.prefill_s * entry.prompt_tokens_left / entry.prompt_tokens
         seen.pending_prompt_tokens -= tokens
         if progress.prefilled_tokens == progress.target_tokens:
-            finish_prefill(s, instance, request, now)
+            finish_prefill(s, instance, request, now, policies)
 
 
 @part
-def finish_prefill(s: Any, instance: int, request: int, now: float) -> None:
+def finish_prefill(s: Any, instance: int, request: int, now: float, policies: Any) -> None:
     """The last chunk gives a token; the request decodes on, or is done."""
     engine, seen, progress = engine_of(s, instance), instance_of(s, instance), progress_of(s, request)
     for at in range(engine.in_flight):
@@ -211,22 +222,10 @@ def finish_prefill(s: Any, instance: int, request: int, now: float) -> None:
     if progress.generated >= progress.output_tokens:
         engine.kv_used_tokens -= progress.target_tokens + progress.image_kv_tokens
         finish(s, instance, request, now)
-    else:
+    elif seen.stages & DECODE:
         start_decode(s, instance, request)
-
-
-@part
-def start_decode(s: Any, instance: int, request: int) -> None:
-    """A prefilled request joins the decodes."""
-    engine, progress = engine_of(s, instance), progress_of(s, request)
-    progress.finish_step = engine.decode_steps + progress.output_tokens - progress.generated
-    heap.push(decode_heap(s, instance), engine.decodes, progress.finish_step, request, request)
-    engine.decodes += 1
-    engine.decode_kv_tokens += progress.target_tokens + progress.image_kv_tokens
-    engine.category_decodes[progress.category] += 1
-    if pool_of(s, engine.pool).prefill_first == 1:
-        slot_of(s, instance, engine.fresh).fresh = request
-        engine.fresh += 1
+    else:
+        hand_over(s, instance, request, now, policies)
 
 
 @part
@@ -250,9 +249,3 @@ def finish(s: Any, instance: int, request: int, now: float) -> None:
     progress_of(s, request).finish_s = now
     instance_of(s, instance).running -= 1
     s.finished += 1
-
-
-@part
-def encodes(s: Any, instance: int) -> bool:
-    """Whether the instance is an encoder and nothing else."""
-    return instance_of(s, instance).stages == ENCODE

@@ -1,0 +1,37 @@
+"""From prefill to decode on another instance: the KV cache travels, and is held until it has arrived."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from slackwise.jit import part
+from slackwise.simulator.dispatch import choose
+from slackwise.simulator.queueing import interrupt
+from slackwise.simulator.state import DECODING
+from slackwise.simulator.tables import engine_of, instance_of, progress_of
+from slackwise.simulator.transfer import RELEASE, TO_QUEUE, send
+
+
+@part
+def hand_over(s: Any, instance: int, request: int, now: float, policies: Any) -> None:
+    """Route a prefilled request to a decode instance and send its KV cache."""
+    progress = progress_of(s, request)
+    progress.holder = instance
+    instance_of(s, instance).running -= 1
+    progress.instance = choose(s, DECODING, request, now, policies.decode_routing, policies.decode_routing_params)
+    tokens = progress.target_tokens + progress.image_kv_tokens
+    arrives_s = now + s.kv_link_s + s.kv_link_s_per_token * tokens
+    send(s, request, TO_QUEUE, arrives_s)
+    send(s, request, RELEASE, arrives_s)
+
+
+@part
+def release(s: Any, request: int, now: float) -> None:
+    """Free the KV cache of a request that has moved on."""
+    progress = progress_of(s, request)
+    instance = progress.holder
+    progress.holder = -1
+    engine = engine_of(s, instance)
+    engine.kv_used_tokens -= progress.target_tokens + progress.image_kv_tokens
+    instance_of(s, instance).kv_used_tokens = engine.kv_used_tokens
+    interrupt(s, instance, now)
