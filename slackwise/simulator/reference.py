@@ -188,7 +188,9 @@ class Reference:
         seen.encode_estimate_s = request.images_left * hidden.image_s
         if self.encode_pool >= 0 and seen.images > 0:
             lanes = int(self.pools[self.encode_pool].members)
-            seen.encode_estimate_s = math.ceil(request.jobs_left / lanes) * request.job_s
+            rounds = math.ceil(request.jobs_left / lanes)
+            cut = request.job_s > 0.0  # before, all images are taken to be encoded one after another
+            seen.encode_estimate_s = rounds * request.job_s if cut else seen.images * hidden.image_s
         seen.transfer_estimate_s = hidden.transfer_s if request.instance < 0 or request.in_transit else 0.0
         whole = request.prefilled == 0 and request.preemptions == 0
         seen.prefill_estimate_s = hidden.prefill_s if whole else hidden.prefill_s * left / seen.prompt_tokens

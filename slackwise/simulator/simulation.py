@@ -113,7 +113,7 @@ def _fill_pools(
         record.max_sequences, record.max_step_tokens = rules.max_sequences, rules.max_step_tokens
         record.encoder_budget_tokens, record.max_chunk_tokens = rules.encoder_budget_tokens, rules.max_chunk_tokens
         record.max_step_jobs = min(rules.max_step_jobs, state.slots.shape[1])
-        record.prefill_first, record.fixed_order = rules.prefill_first, batching.fixed_order(params)
+        record.prefill_first, record.fixed_order = rules.prefill_first, _ranked_once(batching, params, bits)
         record.watermark_tokens = int(np.ceil(rules.watermark * costs[at].kv_capacity_tokens))
         record.linear_s = _table(costs[at])
         state.costs[at] = costs[at].record
@@ -121,6 +121,14 @@ def _fill_pools(
         first += pool.instances
     state.clock[0].encode_pool = 0 if STAGES[cluster.pools[0].stages] == ENCODE else -1
     state.clock[0].llm_pool = len(cluster.pools) - 1
+
+
+def _ranked_once(batching: Policy, params: Params, bits: int) -> bool:
+    """Whether a queue may keep the ranks it has; on an encoder `images_left` falls while a request's jobs still wait.
+
+    The kernel itself ranks them anew only when the encode estimate has changed.
+    """
+    return batching.fixed_order(params) and not (bits == ENCODE and "request.images_left" in batching.inputs)
 
 
 def _fill_instances(state: State, cluster: Cluster, costs: tuple[StepCosts, ...], objectives: Objectives) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from slackwise.policies.bundle import Policies, PolicyChoice
-from slackwise.policies.declare import Policy
 from slackwise.policies.knobs import Choice, IntRange, Range, Value
 from slackwise.policies.registry import find, policies
 from slackwise.simulator import Cluster, Configuration, Objectives, Pool, Simulation
@@ -80,7 +79,7 @@ def random_simulation(shape: Shape, seed: int) -> Simulation:
         encoders = Pool("E", int(generator.integers(1, 5)), 1, shape.encoder)
         pools = (encoders, Pool("PD", int(generator.integers(1, 3)), 4, shape.engine))
     chosen = {role: shape.names.get(role) or _any(FAMILY[role], generator) for role in ROLES}
-    settled = {role: random_choice(find(FAMILY[role], name), generator) for role, name in chosen.items()}
+    settled = {role: random_choice(FAMILY[role], name, generator) for role, name in chosen.items()}
     cluster = Cluster(shape.model, GPU, pools)
     made = Simulation(
         random_trace(shape, generator), Configuration("random", cluster, Policies(**settled)), OBJECTIVES, seed
@@ -138,9 +137,10 @@ def make_odd(made: Simulation, generator: np.random.Generator) -> None:
         state.instances[name] *= generator.uniform(0.5, 2.0, len(state.instances))
 
 
-def random_choice(policy: Policy, generator: np.random.Generator) -> PolicyChoice:
+def random_choice(family: str, name: str, generator: np.random.Generator) -> PolicyChoice:
     """A policy with random knobs, each within its range."""
-    return PolicyChoice(policy.name, {name: _value(knob, generator) for name, knob in policy.knobs.items()})
+    knobs = find(family, name).knobs
+    return PolicyChoice(name, {knob: _value(each, generator) for knob, each in knobs.items()})
 
 
 def _value(knob: Any, generator: np.random.Generator) -> Value:
