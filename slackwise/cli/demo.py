@@ -70,8 +70,7 @@ def command(
     from slackwise.reports.processes import usable_cores
     from slackwise.tuning.search_study import Plan
 
-    names = check(models, out)
-    plan = Plan(gpu, gpus, hours, trials, seed, slo_factor, slo_scale, target)
+    names, plan = check(models, Plan(gpu, gpus, hours, trials, seed, slo_factor, slo_scale, target), out)
     with working("compiling the simulator (the first time only; about 20 s)"):
         warm_up()
     with study_bars(names) as report:

@@ -51,18 +51,20 @@ def verdict(study: Study) -> str:
     over = study.over_default
     if over.verdict == "no interval":
         return f"No verdict: the reported part is too short for an interval ({study.comparison.blocks.describe()})."
-    if over.verdict != "better":
-        return f"No winner: {over.verdict} between tuned and {DEFAULT}: {points(over)} of attainment."
-    first = f"tuned is better than {DEFAULT} by {points(over)} of attainment"
+    if over.verdict == NO_DIFFERENCE:
+        return f"No winner: {NO_DIFFERENCE} between tuned and {DEFAULT}, {points(over)} of attainment."
+    first = f"tuned is {over.verdict} than {DEFAULT}, {points(over)} of attainment"
+    if over.verdict == "worse":
+        return f"No winner: {first}."
     second = study.over_strongest
     if study.strongest == DEFAULT:
         return f"Winner: {first}."
-    against = f"the strongest baseline, {study.strongest}: {points(second)}"
+    against = f"the strongest baseline, {study.strongest}, {points(second)}"
     if second.verdict == "worse":
         return f"No winner: {first}, but worse than {against}."
-    if second.verdict == NO_DIFFERENCE:
-        return f"Winner over {DEFAULT} alone: {first}; {NO_DIFFERENCE} to {against}."
-    return f"Winner: {first}, and better than {against}."
+    if second.verdict == "better":
+        return f"Winner: {first}, and better than {against}."
+    return f"Winner over {DEFAULT} alone: {first}; {second.verdict} to {against}."
 
 
 def points(difference: Difference) -> str:

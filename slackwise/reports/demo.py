@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from slackwise.errors import InputError
 from slackwise.files import write_text
+from slackwise.latency.gpu import load_gpu
 from slackwise.latency.model import load_model
 from slackwise.optional import require
 from slackwise.reports.card import card
@@ -21,8 +23,8 @@ NEEDED = (("optuna", "demo"), ("matplotlib", "demo"), ("jinja2", "demo"))
 """Optional dependencies of the demo and the extra that holds them."""
 
 
-def check(models: Sequence[str], folder: Path) -> tuple[str, ...]:
-    """Full names of the models. Raises InputError for what would only fail after the work is done."""
+def check(models: Sequence[str], plan: Plan, folder: Path) -> tuple[tuple[str, ...], Plan]:
+    """Models and plan with names in full. Raises InputError for what would only fail after the work is done."""
     for module, extra in NEEDED:
         require(module, extra)
     names = tuple(load_model(each).name for each in models)
@@ -30,7 +32,7 @@ def check(models: Sequence[str], folder: Path) -> tuple[str, ...]:
         raise InputError(f"a model is named twice: {', '.join(names)}")
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
-    return names
+    return names, replace(plan, gpu=load_gpu(plan.gpu).name)
 
 
 def warm_up() -> None:

@@ -46,7 +46,7 @@ def cells(row: Mapping[str, Any]) -> list[str]:
         words.seconds(row["ttft_p99_s"]),
         words.milliseconds(row["tbt_p99_s"]),
         f"{row['goodput_rps']:.2f}",
-        f"{row['gpu_hours']:.0f}",
+        f"{row['gpu_hours']:.1f}",
         words.utilisation(row),
     ]
 
