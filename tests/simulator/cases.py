@@ -109,11 +109,10 @@ def random_trace(shape: Shape, generator: np.random.Generator) -> Trace:
 def make_scarce(made: Simulation, generator: np.random.Generator) -> None:
     """Leave little KV cache, few sequences and small budgets, of which the largest request still fits each."""
     state = made.state
-    needed = int((state.requests.prompt_tokens + state.progress.image_kv_tokens + state.progress.output_tokens).max())
+    needed = needed_tokens(made)
     watermark = int(generator.integers(0, 100))
     capacity = watermark + int(needed * generator.uniform(1.0, 2.5))
-    state.instances.kv_capacity_tokens[state.instances.kv_capacity_tokens > 0] = capacity
-    state.pools.watermark_tokens = watermark
+    shrink_memory(made, capacity - watermark - needed, watermark)
     state.pools.max_sequences = generator.integers(1, 12)
     state.pools.max_step_tokens = int(np.exp(generator.uniform(np.log(40), np.log(3000))))
     state.pools.max_chunk_tokens = int(generator.choice([64, 700, 1 << 30]))
@@ -122,6 +121,20 @@ def make_scarce(made: Simulation, generator: np.random.Generator) -> None:
     rules = state.pools[state.engines.pool]
     state.instances.token_budget_left = rules.max_step_tokens
     state.instances.encoder_budget_left = rules.encoder_budget_tokens
+
+
+def needed_tokens(made: Simulation) -> int:
+    """KV tokens of the largest request at its end."""
+    requests, progress = made.state.requests, made.state.progress
+    return int((requests.prompt_tokens + progress.image_kv_tokens + progress.output_tokens).max())
+
+
+def shrink_memory(made: Simulation, spare_tokens: int, watermark_tokens: int = 0) -> None:
+    """Leave KV cache for the largest request, the watermark and `spare_tokens` more."""
+    instances = made.state.instances
+    capacity = needed_tokens(made) + watermark_tokens + spare_tokens
+    instances.kv_capacity_tokens[instances.kv_capacity_tokens > 0] = capacity
+    made.state.pools.watermark_tokens = watermark_tokens
 
 
 def make_odd(made: Simulation, generator: np.random.Generator) -> None:
