@@ -12,6 +12,7 @@ from slackwise import __version__
 from slackwise.errors import SlackwiseError, unknown
 
 COMMANDS = {
+    "demo": ("slackwise.cli.demo", "Show which scheduling wins on hours of the synthetic week, and why."),
     "trace": ("slackwise.cli.trace", "Read, describe, cut, scale, fetch and synthesize traces."),
     "policies": ("slackwise.cli.policies", "List the policies and show one with its knobs."),
     "bench": ("slackwise.cli.bench", "Measure the simulator's speed on this machine."),

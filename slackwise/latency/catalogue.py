@@ -44,15 +44,16 @@ def resolve(kind: str, name: str, known: Iterable[str]) -> str:
     Raises InputError, naming the closest, when none or several match.
     """
     names = list(known)
-    folded = {_folded(each): each for each in names}
-    wanted = _folded(name)
-    if wanted in folded:
-        return folded[wanted]
-    matches = [each for key, each in folded.items() if wanted and key.startswith(wanted)]
+    by_letters = {folded(each): each for each in names}
+    wanted = folded(name)
+    if wanted in by_letters:
+        return by_letters[wanted]
+    matches = [each for key, each in by_letters.items() if wanted and key.startswith(wanted)]
     if len(matches) != 1:
         raise unknown(kind, name, names)
     return matches[0]
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
+    """`name` in lower case, letters and digits alone."""
     return "".join(letter for letter in name.lower() if letter.isalnum())

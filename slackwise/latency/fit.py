@@ -9,7 +9,7 @@ The knee is where compute overtakes the reading of weights, which `step` contain
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,25 +44,30 @@ class Fit:
     cross_validated_mape: float
     cross_validated_p90: float
     source: str
+    instance: Mapping[str, str] = field(default_factory=dict)  # GPU, model, engine, tensor_parallel, where known
 
 
 def fit_steps(steps: Steps, seed: int = 0) -> Fit:
     """Fit `steps`; folds of the cross-validation are drawn from the stream "calibrate".
 
     Raises InputError when measurements that a constant needs are missing (naming them), when two constants cannot be
-    told apart, or when the step would not take longer with more work.
+    told apart, or when the step would not take longer with more work. The knee is 0 where the measurements show none.
     """
     names = _measured_constants(steps)
     constants, jacobian = _solve(steps, names)
+    if _mixed_up(names, jacobian) == {"step", "knee"}:  # no knee in sight: a line says it all, with step for both
+        names.remove("knee")
+        constants, jacobian = _solve(steps, names)
     _check_told_apart(names, jacobian)
     _check_monotone(constants)
     held = _cross_validate(steps, names, seed)
     return Fit(
-        constants=constants,
+        constants={name: constants.get(name, 0.0) for name in _whole_stages(names)},
         errors=predict(steps, constants) / steps.seconds - 1,
         cross_validated_mape=float(np.mean(np.abs(held))),
         cross_validated_p90=float(np.quantile(np.abs(held), 0.9)),
         source=steps.source,
+        instance=dict(steps.instance),
     )
 
 
@@ -155,14 +160,25 @@ def _typical(seconds: NDArray[np.float64], driver: NDArray[np.float64]) -> float
     return float(np.median(seconds[driver > 0] / driver[driver > 0]))
 
 
-def _check_told_apart(names: Sequence[str], jacobian: NDArray[np.float64]) -> None:
+def _mixed_up(names: Sequence[str], jacobian: NDArray[np.float64]) -> set[str]:
+    """The two constants that the measurements tell apart worst, if they cannot; else none."""
     norms = np.linalg.norm(jacobian, axis=0)
     _, singular, rows = np.linalg.svd(jacobian / np.where(norms > 0, norms, 1.0), full_matrices=False)
-    if singular[-1] * WORST_CONDITION < singular[0]:
-        mixed = [names[at] for at in np.argsort(-np.abs(rows[-1]))[:2]]
+    if singular[-1] * WORST_CONDITION >= singular[0]:
+        return set()
+    return {names[at] for at in np.argsort(-np.abs(rows[-1]))[:2]}
+
+
+def _check_told_apart(names: Sequence[str], jacobian: NDArray[np.float64]) -> None:
+    if mixed := sorted(_mixed_up(names, jacobian), key=names.index):
         raise InputError(
             f"not identifiable: {' and '.join(mixed)} cannot be told apart; measure steps where one changes alone"
         )
+
+
+def _whole_stages(names: Sequence[str]) -> list[str]:
+    """All constants of the stages that `names` has any of."""
+    return [name for stage in (LANGUAGE, ENCODER) if stage[0] in names for name in stage]
 
 
 def _check_monotone(constants: Mapping[str, float]) -> None:

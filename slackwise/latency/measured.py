@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,7 @@ class Steps:
     tiles: NDArray[np.float64]  # tiles encoded, padding included
     seconds: NDArray[np.float64]
     source: str
+    instance: Mapping[str, str] = field(default_factory=dict)  # what the columns of SAME say was measured
 
     @property
     def tokens(self) -> NDArray[np.float64]:
@@ -40,7 +41,7 @@ class Steps:
     def at(self, rows: NDArray[np.intp]) -> Steps:
         """The steps at the positions `rows`."""
         names = ("decodes", "context_tokens", "prompt_tokens", "pairs", "tiles", "seconds")
-        return Steps(**{name: getattr(self, name)[rows] for name in names}, source=self.source)
+        return Steps(**{name: getattr(self, name)[rows] for name in names}, source=self.source, instance=self.instance)
 
 
 def read_steps(path: Path) -> Steps:
@@ -55,7 +56,7 @@ def read_steps(path: Path) -> Steps:
     columns = {name: _numbers(path, table, name) for name in REQUIRED}
     extra = {name: _numbers(path, table, name) if name in table else OPTIONAL[name] for name in OPTIONAL}
     _check_rows(path, columns)
-    source = _single_values(path, table)
+    instance = _single_values(path, table)
     if len(table) < FEWEST_ROWS:
         raise InputError(f"{path}: {len(table)} rows are too few for a fit; at least {FEWEST_ROWS} are needed")
     prompt_tokens = columns["prompt_tokens"]
@@ -67,7 +68,8 @@ def read_steps(path: Path) -> Steps:
         pairs=prompt_tokens * (extra["prompt_done_tokens"] + chunk / 2),
         tiles=columns["tiles"],
         seconds=columns["seconds"],
-        source=f"fitted to {len(table)} measured steps of {path.name}{source}",
+        source=f"fitted to {len(table)} measured steps of {path.name}{_told(instance)}",
+        instance=instance,
     )
 
 
@@ -101,15 +103,20 @@ def _check_rows(path: Path, columns: dict[str, NDArray[np.float64]]) -> None:
     _refuse(path, work == 0, lambda row: "an empty step: no decodes, prompt tokens or tiles")
 
 
-def _single_values(path: Path, table: pd.DataFrame) -> str:
-    """Text naming the instance measured; refuses columns of SAME with more than one value."""
-    found = []
+def _single_values(path: Path, table: pd.DataFrame) -> dict[str, str]:
+    """What the columns of SAME say of the instance measured; refuses a column with more than one value."""
+    found = {}
     for name in (each for each in SAME if each in table and len(table)):
-        values = [str(value) for value in table[name].fillna("")]
+        values = [str(value).strip() for value in table[name].fillna("")]
         other = np.array([value != values[0] for value in values])
         _refuse(path, other, _mixed(name, values))
-        found.append(f"{name} {values[0]}")
-    return f" ({', '.join(found)})" if found else ""
+        if values[0]:
+            found[name] = values[0]
+    return found
+
+
+def _told(instance: Mapping[str, str]) -> str:
+    return f" ({', '.join(f'{name} {value}' for name, value in instance.items())})" if instance else ""
 
 
 def _mixed(name: str, values: list[str]) -> Callable[[int], str]:

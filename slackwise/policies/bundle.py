@@ -36,7 +36,8 @@ class Policies:
     """One policy a role; on making, every name and knob is checked and every knob filled in.
 
     `encode_routing` and `encode_batching` rule the pool of encoders, `routing` and `batching` the instances with the
-    LLM; on a monolith the latter two rule alone. `decode_routing` is asked where decodes have instances of their own. Raises InputError naming the closest known name or the range allowed.
+    LLM; on a monolith the latter two rule alone. `decode_routing` is asked where decodes have instances of their own.
+    Raises InputError naming the closest known name or the range allowed.
     """
 
     encode_routing: PolicyChoice

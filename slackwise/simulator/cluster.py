@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from slackwise.errors import InputError, unknown
 from slackwise.latency.costs import StepCosts
 from slackwise.latency.gpu import load_gpu
 from slackwise.latency.model import Model, load_model
+from slackwise.latency.profile import instance_costs
 from slackwise.latency.roofline import roofline
 from slackwise.policies.features import DECODE, ENCODE, PREFILL
 from slackwise.simulator.rules import EngineRules, load_rules
@@ -41,6 +43,7 @@ class Pool:
     instances: int
     tensor_parallel: int = 1
     engine: str = "vllm"  # a key of rules.RULES
+    profile: str | None = None  # path of a calibrated latency profile, in place of the roofline
 
     def __post_init__(self) -> None:
         if self.stages not in STAGES:
@@ -58,6 +61,11 @@ class Pool:
     def rules(self) -> EngineRules:
         """The engine's scheduling rules."""
         return load_rules(self.engine)
+
+    def describe(self) -> str:
+        """Instances, tensor parallelism, engine and, if measured, the profile."""
+        measured = f", {Path(self.profile).name}" if self.profile is not None else ""
+        return f"{self.instances} x {self.stages} TP-{self.tensor_parallel} ({self.engine}{measured})"
 
 
 @dataclass(frozen=True)
@@ -97,22 +105,28 @@ class Cluster:
         return sum(pool.gpus for pool in self.pools)
 
     def costs(self, pool: Pool) -> StepCosts:
-        """Step costs of the instances of `pool`; InputError if the model does not fit their GPUs."""
+        """Step costs of the instances of `pool`: of its profile if it has one, else of the roofline.
+
+        Raises InputError if the model does not fit the pool's GPUs, or if the profile is not of such an instance.
+        """
         bits = STAGES[pool.stages]
+        encode, llm = bool(bits & ENCODE), bool(bits & (PREFILL | DECODE))
+        if pool.profile is not None:
+            model = load_model(self.model).name
+            return instance_costs(Path(pool.profile), model, self.gpu, pool.tensor_parallel, encode, llm)
         return roofline(
             load_model(self.model),
             load_gpu(self.gpu),
             pool.tensor_parallel,
             engine="vllm" if pool.engine == "transformers" else pool.engine,
             image_size=self.image_size,
-            encode=bool(bits & ENCODE),
-            llm=bool(bits & (PREFILL | DECODE)),
+            encode=encode,
+            llm=llm,
         )
 
     def describe(self) -> str:
         """One line: model, topology, instances, GPUs."""
-        parts = [f"{pool.instances} x {pool.stages} TP-{pool.tensor_parallel} ({pool.engine})" for pool in self.pools]
-        return f"{self.model} on {self.gpus} x {self.gpu}: {' + '.join(parts)}"
+        return f"{self.model} on {self.gpus} x {self.gpu}: {' + '.join(pool.describe() for pool in self.pools)}"
 
 
 def loaded_model(cluster: Cluster) -> Model:

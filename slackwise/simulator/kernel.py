@@ -62,7 +62,7 @@ def has_room(s: Any) -> bool:
 
 @part
 def arrive(s: Any, now: float, policies: Any) -> None:
-    """Take the next arrival: its images go to separate encoders if there are any, else it goes to a prefill instance."""
+    """Take the next arrival: its images go to separate encoders if there are any, else all to a prefill instance."""
     request = s.next_arrival
     s.next_arrival += 1
     if group_of(s, ENCODING).count == 0 or request_of(s, request).images == 0:

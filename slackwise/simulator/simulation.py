@@ -14,6 +14,8 @@ from slackwise.policies.declare import Params, Policy
 from slackwise.policies.features import DECODE, ENCODE, PREFILL
 from slackwise.simulator.cluster import STAGES, Cluster, Pool
 from slackwise.simulator.configuration import Configuration
+from slackwise.simulator.invariants import check as check_state
+from slackwise.simulator.invariants import next_event_s
 from slackwise.simulator.objectives import Objectives
 from slackwise.simulator.state import DECODING, DRAW, ENCODING, PREFILLING, TABLE, State, allocate, records
 from slackwise.simulator.workload import Workload, workload
@@ -57,8 +59,19 @@ class Simulation:
         self.state = self._load(seed)
         self.done = False
 
-    def run_until(self, until_s: float = np.inf) -> None:
-        """Process every event up to and including `until_s`, in seconds of the trace."""
+    def run_until(self, until_s: float = np.inf, check: bool = False) -> None:
+        """Process every event up to and including `until_s`, in seconds of the trace.
+
+        With `check`, every invariant is looked at after every event time (slow, for debugging); the first that is
+        broken raises CheckError.
+        """
+        while check and (event_s := next_event_s(self.state)) <= until_s and event_s < np.inf:
+            since_s = float(self.state.clock[0].now_s)
+            self._run(event_s)
+            check_state(self.state, since_s)
+        self._run(until_s)
+
+    def _run(self, until_s: float) -> None:
         from slackwise.simulator.kernel import DONE, FULL, run
 
         policies = [policy.compiled for policy, _ in self.decisions] + [params for _, params in self.decisions]

@@ -134,8 +134,8 @@ MATCH = np.dtype([("winner", "i8")])
 TOKENS = np.dtype([("tokens", "i8")])
 
 TABLES = (
-    "requests", "progress", "instances", "engines", "pools", "groups", "costs", "queues", "job_queues", "decodes", "slots",
-    "jobs", "transfers", "matches", "draws", "tbt",
+    "requests", "progress", "instances", "engines", "pools", "groups", "costs", "queues", "job_queues", "decodes",
+    "slots", "jobs", "transfers", "matches", "draws", "tbt",
 )  # fmt: skip
 """The arrays of a state; the clock holds the address of each."""
 

@@ -44,6 +44,13 @@ class Cells:
         places = [_places(each, self.seconds) + first for each, first in zip(arrivals_s, firsts, strict=True)]
         return np.concatenate(places)
 
+    def blocks(self, size: int) -> NDArray[np.int64]:
+        """Block of each cell when every window is cut into blocks of `size` cells, int64, shape (cells,)."""
+        counts = [-(-window // size) for window in self.windows]
+        firsts = np.cumsum((0, *counts[:-1]))
+        inside = [np.arange(window) // size for window in self.windows]
+        return np.concatenate([each + first for each, first in zip(inside, firsts, strict=True)])
+
 
 @dataclass(frozen=True)
 class Blocks:
@@ -116,7 +123,7 @@ def automatic_length(series: NDArray[np.float64]) -> float:
 
     Politis & White (2004), corrected by Patton, Politis & White (2009), circular blocks:
     b = (2 G^2 / D)^(1/3) N^(1/3), G = sum of w(k) |k| R(k), D = 4/3 (sum of w(k) R(k))^2, over lags k whose
-    autocovariances R(k) are told from zero, under a flat-top weight w.
+    autocovariances R(k) are told from zero, under a flat-top weight w; at most min(3 sqrt(N), N / 3).
     """
     count = len(series)
     covariance = _autocovariance(series, min(count - 1, max(20, int(10 * math.sqrt(count)))))
@@ -126,9 +133,11 @@ def automatic_length(series: NDArray[np.float64]) -> float:
     weight = np.minimum(1.0, 2.0 * (1.0 - lags / (len(lags) + 1)))
     spread = covariance[0] + 2.0 * float(weight @ covariance[lags])
     slope = 2.0 * float((weight * lags) @ covariance[lags])
+    longest = min(3.0 * math.sqrt(count), count / 3)
     if spread <= 0:
-        return 1.0
-    return float(max(1.0, (2.0 * slope**2 / (4.0 / 3.0 * spread**2)) ** (1 / 3) * count ** (1 / 3)))
+        return longest
+    length = (2.0 * slope**2 / (4.0 / 3.0 * spread**2)) ** (1 / 3) * count ** (1 / 3)
+    return float(min(max(1.0, length), longest))
 
 
 def _last_lag(covariance: NDArray[np.float64], count: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -82,6 +83,20 @@ class Estimator:
             names = sorted(QUANTILES, key=QUANTILES.__getitem__, reverse=True)
             found |= {f"{prefix}_{key}_s": column for key, column in zip(names, columns, strict=True)}
         return found
+
+    def stretches(self, name: str, metric: str, block: NDArray[np.int64]) -> float:
+        """How many blocks a metric of a class really rests on; `block` holds the block of each cell.
+
+        A quantile in the tail is made by the requests beyond it, which often come from a few stretches of congestion:
+        (sum c)^2 / sum c^2 over their counts c by block (Kish's effective number, 1965). All blocks for other metrics.
+        """
+        prefix, _, level = metric.removesuffix("_s").rpartition("_")
+        if level not in QUANTILES:
+            return math.inf
+        cell = self.ordered[name, prefix].cell
+        beyond = max(1, round((1 - QUANTILES[level]) * len(cell)))
+        counts = np.bincount(block[cell[:beyond]]).astype(np.float64)
+        return float(counts.sum() ** 2 / (counts**2).sum())
 
     def series(self) -> list[NDArray[np.float64]]:
         """What each cell adds to attainment, to the mean TTFT and to the tail beyond P99, each of shape (cells,)."""

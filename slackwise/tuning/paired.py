@@ -143,8 +143,9 @@ def judge(
         name: {category: {metric: float(row[0]) for metric, row in found.items()} for category, found in each.items()}
         for name, each in estimates.items()
     }
+    rests = _stretches(estimators, baseline, cells.blocks(chosen.cells))
     differences = {
-        name: _differences(found, estimates[baseline], chosen.count)
+        name: _differences(found, estimates[baseline], rests[name], chosen.count)
         for name, found in estimates.items()
         if name != baseline
     }
@@ -197,10 +198,28 @@ def _joined(parts: list[Estimates]) -> Estimates:
     }
 
 
-def _differences(ours: Estimates, baseline: Estimates, count: int) -> Differences:
+def _stretches(estimators: dict[str, Estimator], baseline: str, block: NDArray[np.int64]) -> dict[str, Values]:
+    """Configuration -> class -> metric -> blocks it rests on, there or in the baseline, whichever is fewer."""
+    found = {
+        name: {
+            category: {metric: each.stretches(category, metric, block) for metric in METRICS} for category in each.sums
+        }
+        for name, each in estimators.items()
+    }
+    base = found[baseline]
+    return {
+        name: {
+            category: {metric: min(count, base[category][metric]) for metric, count in row.items()}
+            for category, row in each.items()
+        }
+        for name, each in found.items()
+    }
+
+
+def _differences(ours: Estimates, baseline: Estimates, rests: Values, count: int) -> Differences:
     return {
         category: {
-            metric: difference(metric, row, baseline[category][metric], count, METRICS[metric])
+            metric: difference(metric, row, baseline[category][metric], count, rests[category][metric], METRICS[metric])
             for metric, row in found.items()
         }
         for category, found in ours.items()

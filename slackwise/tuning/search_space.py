@@ -7,7 +7,7 @@ is never changed: instances with the LLM run today's vLLM rules, separate encode
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from slackwise.policies.bundle import ROLES
@@ -60,6 +60,21 @@ class Candidate:
         if self.text_instances:
             cluster = disaggregated(model, gpu, gpus, self.text_instances)
         return Configuration(name, cluster, default.policies.changed(self.settings))
+
+    def without(self) -> dict[str, Candidate]:
+        """The candidate with one thing at a time put back to its default, by what is put back."""
+        found = {}
+        if self.text_instances:
+            found["encoders with the LLM, on monoliths"] = replace(self, text_instances=0)
+        for role, choices in {**LLM_CHOICES, **ENCODER_CHOICES}.items():
+            default, mine = (
+                next(iter(choices)),
+                [each for each in self.settings if each.startswith((f"{role}=", f"{role}."))],
+            )
+            if mine and mine != [f"{role}={default}"]:
+                rest = tuple(each for each in self.settings if each not in mine)
+                found[f"{role}={default}"] = replace(self, settings=(*rest, f"{role}={default}"))
+        return found
 
 
 def layouts(gpus: int) -> tuple[int, ...]:
@@ -116,5 +131,5 @@ def _value(trial: Any, name: str, knob: Knob) -> Value:
     elif isinstance(knob, IntRange):
         value = trial.suggest_int(name, facts["low"], facts["high"], log=facts["log"])
     else:
-        value = trial.suggest_float(name, facts["low"], facts["high"], log=facts["log"])
+        value = round(trial.suggest_float(name, facts["low"], facts["high"], log=facts["log"]), 3)
     return value

@@ -43,7 +43,9 @@ def rows() -> pd.DataFrame:
 
 
 def steps_of(table: pd.DataFrame) -> Steps:
-    column = {name: table[name].to_numpy(float) for name in ("decodes", "context_tokens", "prompt_tokens", "tiles")}
+    column: dict[str, Any] = {
+        name: table[name].to_numpy(float) for name in ("decodes", "context_tokens", "prompt_tokens", "tiles")
+    }
     pairs = column["prompt_tokens"] ** 2 / 2
     return Steps(**column, pairs=pairs, seconds=table["seconds"].to_numpy(float), source="test")
 
@@ -58,6 +60,14 @@ def test_exact_measurements_give_back_the_constants(tmp_path: Path) -> None:
     fit = fit_steps(read_steps(written(tmp_path, rows())))
     assert dict(fit.constants) == pytest.approx(TRUE, rel=1e-3)
     assert fit.cross_validated_mape < 1e-3
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_steps_without_a_knee_are_fitted_by_a_line(seed: int) -> None:
+    clean = replace(steps_of(rows()), seconds=predict(steps_of(rows()), {**TRUE, "knee": 0.0}))
+    noise = stream(seed, "noise").lognormal(0, 0.03, len(clean.seconds))
+    fit = fit_steps(replace(clean, seconds=clean.seconds * noise))
+    assert np.abs(predict(clean, fit.constants) / clean.seconds - 1).mean() < 0.03
 
 
 def test_noise_and_outliers_move_predictions_little() -> None:

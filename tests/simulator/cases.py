@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from slackwise.policies.bundle import Policies, PolicyChoice
-from slackwise.policies.declare import Policy
 from slackwise.policies.knobs import Choice, IntRange, Range, Value
 from slackwise.policies.registry import find, policies
 from slackwise.simulator import Cluster, Configuration, Objectives, Pool, Simulation
@@ -80,7 +79,7 @@ def random_simulation(shape: Shape, seed: int) -> Simulation:
         encoders = Pool("E", int(generator.integers(1, 5)), 1, shape.encoder)
         pools = (encoders, Pool("PD", int(generator.integers(1, 3)), 4, shape.engine))
     chosen = {role: shape.names.get(role) or _any(FAMILY[role], generator) for role in ROLES}
-    settled = {role: random_choice(find(FAMILY[role], name), generator) for role, name in chosen.items()}
+    settled = {role: random_choice(FAMILY[role], name, generator) for role, name in chosen.items()}
     cluster = Cluster(shape.model, GPU, pools)
     made = Simulation(
         random_trace(shape, generator), Configuration("random", cluster, Policies(**settled)), OBJECTIVES, seed
@@ -110,11 +109,10 @@ def random_trace(shape: Shape, generator: np.random.Generator) -> Trace:
 def make_scarce(made: Simulation, generator: np.random.Generator) -> None:
     """Leave little KV cache, few sequences and small budgets, of which the largest request still fits each."""
     state = made.state
-    needed = int((state.requests.prompt_tokens + state.progress.image_kv_tokens + state.progress.output_tokens).max())
+    needed = needed_tokens(made)
     watermark = int(generator.integers(0, 100))
     capacity = watermark + int(needed * generator.uniform(1.0, 2.5))
-    state.instances.kv_capacity_tokens[state.instances.kv_capacity_tokens > 0] = capacity
-    state.pools.watermark_tokens = watermark
+    shrink_memory(made, capacity - watermark - needed, watermark)
     state.pools.max_sequences = generator.integers(1, 12)
     state.pools.max_step_tokens = int(np.exp(generator.uniform(np.log(40), np.log(3000))))
     state.pools.max_chunk_tokens = int(generator.choice([64, 700, 1 << 30]))
@@ -123,6 +121,20 @@ def make_scarce(made: Simulation, generator: np.random.Generator) -> None:
     rules = state.pools[state.engines.pool]
     state.instances.token_budget_left = rules.max_step_tokens
     state.instances.encoder_budget_left = rules.encoder_budget_tokens
+
+
+def needed_tokens(made: Simulation) -> int:
+    """KV tokens of the largest request at its end."""
+    requests, progress = made.state.requests, made.state.progress
+    return int((requests.prompt_tokens + progress.image_kv_tokens + progress.output_tokens).max())
+
+
+def shrink_memory(made: Simulation, spare_tokens: int, watermark_tokens: int = 0) -> None:
+    """Leave KV cache for the largest request, the watermark and `spare_tokens` more."""
+    instances = made.state.instances
+    capacity = needed_tokens(made) + watermark_tokens + spare_tokens
+    instances.kv_capacity_tokens[instances.kv_capacity_tokens > 0] = capacity
+    made.state.pools.watermark_tokens = watermark_tokens
 
 
 def make_odd(made: Simulation, generator: np.random.Generator) -> None:
@@ -138,9 +150,10 @@ def make_odd(made: Simulation, generator: np.random.Generator) -> None:
         state.instances[name] *= generator.uniform(0.5, 2.0, len(state.instances))
 
 
-def random_choice(policy: Policy, generator: np.random.Generator) -> PolicyChoice:
+def random_choice(family: str, name: str, generator: np.random.Generator) -> PolicyChoice:
     """A policy with random knobs, each within its range."""
-    return PolicyChoice(policy.name, {name: _value(knob, generator) for name, knob in policy.knobs.items()})
+    knobs = find(family, name).knobs
+    return PolicyChoice(name, {knob: _value(each, generator) for knob, each in knobs.items()})
 
 
 def _value(knob: Any, generator: np.random.Generator) -> Value:

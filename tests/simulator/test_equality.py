@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections import Counter
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,8 +21,10 @@ from slackwise.simulator.histogram import bucket
 from slackwise.simulator.simulation import ROLES
 from slackwise.simulator.state import BUCKETS, CLASSES
 from tests.simulator.cases import CROSS_ATTENTION, DECODER_ONLY, ENGINES, FAMILY, Shape, random_simulation
+from tests.simulator.plain import SHAPES
 from tests.simulator.watched import CORNERS, Watched, differences, gaps
 
+ROOT = Path(__file__).parents[2]
 EVERY_POLICY = [(role, policy.name) for role in ROLES for policy in policies(FAMILY[role])]
 
 CROWDED = list(product([True, False], [CROSS_ATTENTION, DECODER_ONLY], ENGINES, [True, False]))
@@ -67,6 +74,26 @@ def test_kernel_and_reference_agree_under_every_policy(role: str, name: str) -> 
         shape = Shape(apart=seed == 0 or role.startswith("encode"), requests=30, scarce=scarce, names={role: name})
         simulation, reference = run_both(shape, seed)
         assert differences(simulation, reference) == []
+
+
+def test_kernel_and_reference_agree_on_a_fixed_order_of_requests_that_change_while_they_wait() -> None:
+    names = {"encode_batching": "tests.simulator.odd_policies:fewest_images_left", "chunking": "per_image"}
+    for seed in range(10):
+        assert differences(*run_both(Shape(requests=40, names=names), seed)) == []
+
+
+def test_plain_python_runs_the_same_and_shows_policies_what_the_reference_shows_them() -> None:
+    environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}
+    command = [sys.executable, "-W", "error", "-m", "tests.simulator.plain"]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["compiled"] is False
+    assert answer["unlike"] == []
+    for seed, shape in enumerate(SHAPES):
+        simulation = random_simulation(shape, seed)
+        simulation.run_until()
+        np.testing.assert_allclose(answer["finish_s"][seed], simulation.state.progress.finish_s, rtol=1e-12)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -1,0 +1,238 @@
+"""What must hold of a state between any two events; `Simulation.run_until(t, check=True)` asks after each.
+
+Everything that the kernel counts as it goes is counted here again from its lists (recount.py). An invariant is one
+function whose docstring is the sentence it holds; it yields what breaks it. Named invariants follow BLIS, the simulator
+of llm-d (2026).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from slackwise.errors import CheckError
+from slackwise.simulator.recount import (
+    at_work,
+    chunks,
+    decoding,
+    facts,
+    generated,
+    held_by_decodes,
+    held_by_prefills,
+    held_for_others,
+    leaving,
+    live_jobs,
+    numbers,
+    places,
+    queued_jobs,
+    running_jobs,
+)
+from slackwise.simulator.state import State
+
+
+def check(state: State, since_s: float = -np.inf) -> None:
+    """Raise CheckError naming the first broken invariant of `state`, which was last looked at at `since_s`."""
+    if state.clock[0].now_s < since_s:
+        raise CheckError(f"clocks never go back: {since_s} s was followed by {state.clock[0].now_s} s")
+    for invariant in INVARIANTS:
+        for breach in invariant(state):
+            sentence = (invariant.__doc__ or "").strip().splitlines()[0].rstrip(".")
+            raise CheckError(f"{sentence}: {breach}, at {state.clock[0].now_s} s")
+
+
+def next_event_s(state: State) -> float:
+    """Time of the next arrival, delivery or step end, in seconds; infinite if nothing is left to do."""
+    clock = state.clock[0]
+    arrival = state.requests.arrival_s[clock.next_arrival] if clock.next_arrival < clock.request_count else np.inf
+    delivery = state.transfers.key[0] if clock.transfers > 0 else np.inf
+    return float(min(arrival, delivery, state.engines.step_end_s.min()))
+
+
+def requests_conserved(state: State) -> Iterator[str]:
+    """Every request is in exactly one place."""
+    where = places(state)
+    times = np.bincount(np.concatenate(list(where.values())), minlength=len(state.requests))
+    for request in np.flatnonzero(times != 1):
+        yield f"request {request} is in {[name for name, those in where.items() if request in those] or 'none'}"
+    if state.clock[0].finished != len(where["finished"]):
+        yield f"{state.clock[0].finished} requests counted as finished, not {len(where['finished'])}"
+
+
+def jobs_conserved(state: State) -> Iterator[str]:
+    """Every encode job is queued or running once, and the jobs of a request hold its images left."""
+    every = range(len(state.instances))
+    lists = [part for each in every for part in (queued_jobs(state, each), running_jobs(state, each))]
+    listed, live = np.sort(np.concatenate([*lists, numbers([])])), live_jobs(state)
+    if not np.array_equal(listed, live):
+        yield f"jobs {listed.tolist()} are queued or running, but {live.tolist()} are in use"
+    of, size = state.jobs.request[live], len(state.requests)
+    counted = (("jobs_left", None, state.progress), ("images_left", state.jobs.images[live], state.requests))
+    for name, weights, table in counted:
+        summed = np.bincount(of, weights=weights, minlength=size)
+        for request in np.unique(of[summed[of] != table[name][of]]):
+            yield f"{name} of request {request} is {table[name][request]}, its jobs hold {summed[request]}"
+
+
+def memory_within_capacity(state: State) -> Iterator[str]:
+    """The KV cache in use is what its requests hold, and never exceeds the capacity."""
+    for each in range(len(state.instances)):
+        engine = state.engines[each]
+        decodes = int(held_by_decodes(state, each).sum())
+        yield from _unequal(each, "decode_kv_tokens", engine.decode_kv_tokens, decodes)
+        held = decodes + held_by_prefills(state, each) + held_for_others(state, each)
+        yield from _unequal(each, "kv_used_tokens", engine.kv_used_tokens, held)
+        end = engine.kv_used_tokens + (engine.leap_steps * engine.decodes if engine.decoding else 0)
+        if end > state.instances.kv_capacity_tokens[each]:
+            yield f"instance {each} will use {end} of {state.instances.kv_capacity_tokens[each]} tokens"
+
+
+def limits_kept(state: State) -> Iterator[str]:
+    """No step exceeds the sequences, tokens and image tokens that the rules allow."""
+    for each in range(len(state.instances)):
+        engine, pool = state.engines[each], state.pools[state.engines.pool[each]]
+        work, seen = chunks(state, each), state.instances[each]
+        if engine.decodes + engine.in_flight > pool.max_sequences:
+            yield f"instance {each} runs {engine.decodes + engine.in_flight} of {pool.max_sequences} sequences"
+        tokens = int(work.tokens.sum()) + engine.decodes * engine.decoding
+        alone = engine.decodes * engine.decoding if pool.prefill_first == 0 else tokens * (engine.work == 1)
+        if engine.work > 0 and tokens > max(pool.max_step_tokens, alone):
+            yield f"instance {each} takes {tokens} tokens of {pool.max_step_tokens}"
+        jobs = len(running_jobs(state, each))
+        one = jobs == 1 if jobs else at_work(state, each).images.sum() == 1
+        if seen.in_service_image_tokens > pool.encoder_budget_tokens and not one and pool.prefill_first == 0:
+            yield f"instance {each} encodes {seen.in_service_image_tokens} of {pool.encoder_budget_tokens} image tokens"
+
+
+def records_agree(state: State) -> Iterator[str]:
+    """What policies see of an instance is what its lists say."""
+    for each in range(len(state.instances)):
+        for name, expected in facts(state, each).items():
+            yield from _unequal(each, name, state.instances[name][each], expected)
+
+
+def backlogs_agree(state: State) -> Iterator[str]:
+    """Every backlog is the predicted time of the work that waits."""
+    seen = state.instances
+    tiles, tokens = (
+        seen.pending_tiles - seen.in_service_tiles,
+        seen.pending_prompt_tokens - seen.in_service_prompt_tokens,
+    )
+    expected = tiles * seen.encode_s_per_tile + tokens * seen.prefill_s_per_token
+    for each in np.flatnonzero(seen.backlog_s != expected):
+        yield from _unequal(int(each), "backlog_s", seen.backlog_s[each], expected[each])
+
+
+def requests_agree(state: State) -> Iterator[str]:
+    """What policies see of a request is how far it has come."""
+    requests, progress = state.requests, state.progress
+    left = progress.target_tokens - progress.prefilled_tokens
+    for request in np.flatnonzero(requests.prompt_tokens_left != left):
+        yield f"prompt_tokens_left of request {request} is {requests.prompt_tokens_left[request]}, not {left[request]}"
+    out_of_range = (requests.images_left < 0) | (requests.images_left > requests.images) | (left < 0)
+    for request in np.flatnonzero(out_of_range):
+        yield f"request {request} has {requests.images_left[request]} images and {left[request]} tokens left"
+
+
+def time_moves_on(state: State) -> Iterator[str]:
+    """Nothing is booked before its time, and every event still to come lies ahead."""
+    now = state.clock[0].now_s
+    if next_event_s(state) < now:
+        yield f"the next event is at {next_event_s(state)} s"
+    for name in ("encoded_s", "first_token_s", "finish_s"):
+        for request in np.flatnonzero(state.progress[name] > now):
+            yield f"{name} of request {request} is {state.progress[name][request]}"
+    busy = np.isfinite(state.engines.step_end_s)
+    for each in np.flatnonzero(busy & ~(state.engines.step_start_s <= now)):
+        yield f"the running step of instance {each} began at {state.engines.step_start_s[each]}"
+
+
+def no_token_before_its_cause(state: State) -> Iterator[str]:
+    """Arrival, last image encoded, first token, finish: each no earlier than the one before."""
+    arrival, progress = state.requests.arrival_s, state.progress
+    started, finished = ~np.isnan(progress.first_token_s), ~np.isnan(progress.finish_s)
+    images = state.requests.images > 0
+    wrong = {
+        "encoded before it arrived": progress.encoded_s < arrival,
+        "a token before it arrived": progress.first_token_s < arrival,
+        "a token before its images": started & images & ~(progress.encoded_s <= progress.first_token_s),
+        "a token with images left": started & (state.requests.images_left > 0),
+        "finished before its first token": finished & ~(progress.first_token_s <= progress.finish_s),
+        "finished at once with tokens to come": finished
+        & (progress.output_tokens > 1)
+        & ~(progress.first_token_s < progress.finish_s),
+    }
+    for what, rows in wrong.items():
+        for request in np.flatnonzero(rows):
+            yield f"request {request}: {what}"
+
+
+def tokens_conserved(state: State) -> Iterator[str]:
+    """The TBT histogram holds every token after a request's first."""
+    emitted = state.progress.generated.astype(np.int64)
+    for each in range(len(state.instances)):
+        emitted[decoding(state, each)] = generated(state, each, decoding(state, each))
+    for category, tokens in enumerate(state.tbt.tokens.sum(axis=1)):
+        expected = np.maximum(0, emitted - 1)[state.progress.category == category].sum()
+        if tokens != expected:
+            yield f"{tokens} gaps of class {category}, not {expected}"
+    wrong = ~np.isnan(state.progress.finish_s) & (emitted != state.progress.output_tokens)
+    for request in np.flatnonzero(wrong | (emitted > state.progress.output_tokens)):
+        yield f"request {request} has emitted {emitted[request]} of {state.progress.output_tokens[request]} tokens"
+
+
+def work_conserved(state: State) -> Iterator[str]:
+    """No instance is idle while it has work, unless the KV caches that others have not fetched yet fill it."""
+    engines = state.engines
+    work = engines.queued + engines.queued_jobs + engines.in_flight + engines.decodes + engines.work
+    for each in np.flatnonzero(np.isinf(engines.step_end_s) & (work > 0)):
+        if len(leaving(state, int(each))) > 0:
+            continue
+        yield f"instance {each} is idle with {engines.queued[each]} waiting and {engines.in_flight[each]} begun"
+
+
+def order_kept(state: State) -> Iterator[str]:
+    """Heaps have their first element on top, and the tournament the next step end."""
+    heaps = {"transfers": state.transfers[: state.clock[0].transfers]}
+    for each in range(len(state.instances)):
+        heaps[f"queue of instance {each}"] = state.queues[each, : state.engines.queued[each]]
+        heaps[f"jobs of instance {each}"] = state.job_queues[each, : state.engines.queued_jobs[each]]
+        heaps[f"decodes of instance {each}"] = state.decodes[each, : state.engines.decodes[each]]
+    for name, heap in heaps.items():
+        child = np.arange(1, len(heap))
+        over, under = heap[(child - 1) // 2], heap[child]
+        if np.any((over.key > under.key) | ((over.key == under.key) & (over.order > under.order))):
+            yield f"the heap of the {name}"
+    first = int(np.argmin(state.engines.step_end_s))
+    if state.matches.winner[1] != first:
+        yield f"instance {state.matches.winner[1]} leads the tournament, not {first}"
+
+
+def decisions_counted(state: State) -> Iterator[str]:
+    """Every routing decision is counted once, with a draw of its own."""
+    drawn, decided, assigned = state.clock[0].draws_used, state.groups.decisions.sum(), state.instances.assigned.sum()
+    if not drawn == decided == assigned:
+        yield f"{drawn} draws, {decided} decisions, {assigned} assigned"
+
+
+INVARIANTS: tuple[Callable[[State], Iterator[str]], ...] = (
+    requests_conserved,
+    jobs_conserved,
+    memory_within_capacity,
+    limits_kept,
+    records_agree,
+    backlogs_agree,
+    requests_agree,
+    time_moves_on,
+    no_token_before_its_cause,
+    tokens_conserved,
+    work_conserved,
+    order_kept,
+    decisions_counted,
+)
+"""In the order in which they are asked."""
+
+
+def _unequal(instance: int, name: str, value: float, expected: float) -> Iterator[str]:
+    if value != expected:
+        yield f"{name} of instance {instance} is {value}, not {expected}"

@@ -1,0 +1,198 @@
+"""What must hold of a state holds after every event, under every policy; and a broken state is told by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from slackwise.errors import CheckError
+from slackwise.simulator import Simulation
+from slackwise.simulator.invariants import INVARIANTS, check, next_event_s
+from slackwise.simulator.recount import places
+from slackwise.simulator.state import State
+from tests.simulator.cases import (
+    CROSS_ATTENTION,
+    DECODER_ONLY,
+    ENGINES,
+    OBJECTIVES,
+    Shape,
+    apart,
+    configuration,
+    monolith,
+    random_simulation,
+    shrink_memory,
+    trace_of,
+)
+from tests.simulator.test_equality import EVERY_POLICY
+
+Corruption = Callable[[State], None]
+
+
+@pytest.mark.parametrize(("role", "name"), EVERY_POLICY)
+def test_every_invariant_holds_after_every_event_under_every_policy(role: str, name: str) -> None:
+    encoding = role.startswith("encode") or role == "chunking"
+    shape = Shape(encoding, requests=15, chatty=not encoding, scarce=not encoding, names={role: name})
+    simulation = random_simulation(shape, seed=len(name))
+    simulation.run_until(check=True)
+    assert simulation.done
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("separate", [True, False])
+@pytest.mark.parametrize("model", [CROSS_ATTENTION, DECODER_ONLY])
+def test_every_invariant_holds_after_every_event_with_preemptions(engine: str, separate: bool, model: str) -> None:
+    cluster = apart(model, engine, encoder="vllm") if separate else monolith(model, engine)
+    rows = [(0.02 * at, int(at == 1), 40, 150) for at in range(20)]
+    simulation = Simulation(trace_of(rows), configuration(cluster), OBJECTIVES)
+    shrink_memory(simulation, spare_tokens=20)
+    simulation.run_until(check=True)
+    assert simulation.done
+    assert simulation.state.progress.preemptions.sum() >= 5
+    assert separate or simulation.state.progress.preemptions[1] > 0  # the one with an image
+
+
+def busy_simulation() -> Simulation:
+    """A simulation at a time at which every place has requests in it, and all invariants hold."""
+    generator = np.random.default_rng(3)
+    rows = [(0.15 * at, int(at % 3), int(generator.integers(200, 4000)), 30 + 5 * at) for at in range(60)]
+    simulation = Simulation(trace_of(rows), configuration(apart(DECODER_ONLY, encoders=2)), OBJECTIVES)
+    simulation.state.pools.max_sequences = 4
+    while any(len(requests) == 0 for requests in places(simulation.state).values()):
+        simulation.run_until(next_event_s(simulation.state))
+    check(simulation.state)
+    return simulation
+
+
+def test_the_busy_state_leaves_no_invariant_without_something_to_hold() -> None:
+    state = busy_simulation().state
+    assert (state.instances.pending_tiles > 0).any()
+    assert state.engines.kv_used_tokens[2] > state.engines.decode_kv_tokens[2] > 0
+    assert state.tbt.tokens.sum() > 0
+
+
+def llm_engine(field: str, change: float) -> Corruption:
+    def corrupt(state: State) -> None:
+        state.engines[field][2] += change
+
+    return corrupt
+
+
+def seen(field: str, instance: int, change: float = 1) -> Corruption:
+    def corrupt(state: State) -> None:
+        state.instances[field][instance] += change
+
+    return corrupt
+
+
+def lose_a_waiting_request(state: State) -> None:
+    state.engines.queued[2] -= 1
+
+
+def put_a_request_in_two_places(state: State) -> None:
+    state.transfers.ident[0] = state.queues.ident[2, 0]
+
+
+def count_a_finish_too_many(state: State) -> None:
+    state.clock[0].finished += 1
+
+
+def lose_a_job(state: State) -> None:
+    state.engines.queued[int(np.argmax(state.engines.queued[:2]))] -= 1
+
+
+def lose_an_image(state: State) -> None:
+    state.requests.images_left[places(state)["encoding"][0]] -= 1
+
+
+def shrink_the_memory(state: State) -> None:
+    state.instances.kv_capacity_tokens[2] = state.engines.kv_used_tokens[2] - 1
+
+
+def run_too_many_sequences(state: State) -> None:
+    state.pools.max_sequences[1] = 1
+
+
+def see_more_tokens_left(state: State) -> None:
+    state.requests.prompt_tokens_left[places(state)["prefilling"][0]] += 1
+
+
+def finish_in_the_future(state: State) -> None:
+    state.progress.finish_s[places(state)["finished"][0]] = state.clock[0].now_s + 1
+
+
+def wait_for_the_past(state: State) -> None:
+    state.transfers.key[0] = state.clock[0].now_s - 1
+
+
+def answer_before_the_images(state: State) -> None:
+    state.progress.encoded_s[places(state)["decoding"]] = state.clock[0].now_s
+
+
+def lose_a_token(state: State) -> None:
+    state.tbt.tokens[0, np.argmax(state.tbt.tokens[0])] -= 1
+
+
+def fall_idle(state: State) -> None:
+    state.engines.step_end_s[2] = np.inf
+
+
+def jump_the_queue(state: State) -> None:
+    state.decodes.key[2, 0] = 1e9
+
+
+def decide_without_counting(state: State) -> None:
+    state.clock[0].draws_used += 1
+
+
+CORRUPTIONS = {
+    lose_a_waiting_request: "exactly one place: request .* is in none",
+    put_a_request_in_two_places: "exactly one place: request .* is in ",
+    count_a_finish_too_many: "counted as finished",
+    lose_a_job: "encode job is queued or running once",
+    lose_an_image: "images_left of request",
+    llm_engine("kv_used_tokens", 1): "kv_used_tokens of instance 2",
+    llm_engine("decode_kv_tokens", -1): "decode_kv_tokens of instance 2",
+    shrink_the_memory: "never exceeds the capacity: instance 2 will use",
+    run_too_many_sequences: "No step exceeds the sequences",
+    seen("waiting", 2): "LLM instance is what its lists say: waiting of instance 2",
+    seen("running", 2): "running of instance 2",
+    seen("pending_prompt_tokens", 2): "pending_prompt_tokens of instance 2",
+    seen("in_service_tiles", 0): "encoder is what its lists say: in_service_tiles of instance 0",
+    seen("pending_images", 1): "pending_images of instance 1",
+    seen("backlog_s", 2, 1e-6): "Every backlog is the predicted time of the work that waits: backlog_s of instance 2",
+    see_more_tokens_left: "What policies see of a request is how far it has come: prompt_tokens_left",
+    finish_in_the_future: "Nothing is booked before its time.*finish_s of request",
+    wait_for_the_past: "every event still to come lies ahead: the next event is at",
+    answer_before_the_images: "a token before its images",
+    lose_a_token: "holds every token after a request's first: .* gaps of class 0",
+    fall_idle: "No instance is idle while it has work: instance 2",
+    jump_the_queue: "the heap of the decodes of instance 2",
+    decide_without_counting: "Every routing decision is counted once",
+}
+
+
+@pytest.mark.parametrize("corrupt", CORRUPTIONS, ids=lambda corrupt: CORRUPTIONS[corrupt][-40:])
+def test_a_broken_invariant_is_named(corrupt: Corruption) -> None:
+    state = busy_simulation().state
+    corrupt(state)
+    with pytest.raises(CheckError, match=CORRUPTIONS[corrupt]):
+        check(state)
+
+
+def test_a_clock_that_goes_back_is_named() -> None:
+    simulation = busy_simulation()
+    with pytest.raises(CheckError, match="clocks never go back"):
+        check(simulation.state, since_s=float(simulation.state.clock[0].now_s) + 1)
+
+
+def test_the_checking_mode_stops_at_the_event_that_breaks_an_invariant() -> None:
+    simulation = busy_simulation()
+    simulation.state.instances.pending_tiles[0] += 1
+    with pytest.raises(CheckError, match="pending_tiles of instance 0"):
+        simulation.run_until(check=True)
+
+
+def test_every_invariant_is_a_sentence() -> None:
+    assert all((each.__doc__ or "").strip().endswith(".") for each in INVARIANTS)
