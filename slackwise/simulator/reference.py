@@ -397,7 +397,8 @@ class Reference:
         fresh = [chunk.request for chunk in chunks if chunk.tokens > 0 and chunk.request.prefilled == 0]
         tokens = sum(chunk.tokens for chunk in chunks) + sum(int(each.hidden.extra_tokens) for each in fresh)
         pairs = sum(chunk.tokens * (chunk.request.prefilled + 0.5 * chunk.tokens) for chunk in chunks)
-        tiles = sum(each.images * int(each.request.seen.tiles_per_image) for each in [*chunks, *instance.jobs])
+        encoding: list[Chunk | Job] = [*chunks, *instance.jobs]
+        tiles = sum(each.images * int(each.request.seen.tiles_per_image) for each in encoding)
         inside = decodes + [chunk.request for chunk in chunks]
         text_only = not any(each.seen.images > 0 for each in inside)
         kv_tokens = sum(each.held for each in decodes)
