@@ -66,7 +66,7 @@ def result_of(simulation: Simulation) -> Result:
 
 
 def tbt_quantile_s(tokens: NDArray[np.int64], quantile: float) -> float:
-    """Time between tokens below which a share `quantile` of the tokens lie, in seconds, to a bucket (3.7 %).
+    """Time between tokens below which a share `quantile` of the tokens lie, in seconds, to a bucket (0.9 %).
 
     `tokens` is a row of `tbt_tokens` or a sum of rows, shape (BUCKETS,); nan without tokens.
     """

@@ -71,6 +71,15 @@ class Simulation:
             check_state(self.state, since_s)
         self._run(until_s)
 
+    def snapshot(self) -> State:
+        """The run as it stands, to come back to with `restore`."""
+        return self.state.copy()
+
+    def restore(self, snapshot: State) -> None:
+        """Go back to a snapshot; what follows is the same to the byte as it was after the snapshot."""
+        self.state.become(snapshot)
+        self.done = False
+
     def _run(self, until_s: float) -> None:
         from slackwise.simulator.kernel import DONE, FULL, run
 

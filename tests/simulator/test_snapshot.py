@@ -1,0 +1,39 @@
+"""A snapshot is a point to which a run can come back, exactly."""
+
+from __future__ import annotations
+
+import pytest
+
+from slackwise.simulator import Simulation
+from tests.simulator.cases import Shape, random_simulation
+
+
+def outcome(simulation: Simulation) -> tuple[bytes, bytes, bytes]:
+    """All that a run gives."""
+    state = simulation.state
+    return state.progress.tobytes(), state.tbt.tobytes(), state.engines.tobytes()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_restored_run_ends_as_the_first_one_did(seed: int) -> None:
+    made = random_simulation(Shape(requests=60, scarce=seed == 1), seed)
+    middle = float(made.state.requests.arrival_s[30])
+    made.run_until(middle)
+    snapshot = made.snapshot()
+    made.run_until()
+    first = outcome(made)
+    made.restore(snapshot)
+    assert outcome(made) != first
+    assert not made.done
+    made.run_until()
+    assert outcome(made) == first
+    assert made.done
+
+
+def test_a_snapshot_does_not_move_while_its_run_goes_on() -> None:
+    made = random_simulation(Shape(requests=40), 5)
+    made.run_until(float(made.state.requests.arrival_s[20]))
+    snapshot = made.snapshot()
+    before = snapshot.progress.tobytes()
+    made.run_until()
+    assert snapshot.progress.tobytes() == before
