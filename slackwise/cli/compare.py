@@ -29,6 +29,7 @@ from slackwise.tuning.estimates import METRICS
 from slackwise.tuning.interval import Difference
 from slackwise.tuning.outcome import Outcome
 from slackwise.tuning.paired import Comparison, check_metric, compare
+from slackwise.tuning.robustness import Robustness, robustness
 
 
 @click.command()
@@ -45,6 +46,11 @@ from slackwise.tuning.paired import Comparison, check_metric, compare
     "--block-s", type=click.FloatRange(0, min_open=True), help="Length of the bootstrap's blocks, in seconds."
 )
 @click.option("--resamples", type=click.IntRange(100, 100_000), default=1000, show_default=True)
+@click.option(
+    "--latency-error",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Repeat with every latency constant moved down and up by this share, such as 0.15.",
+)
 @out_option
 @json_option
 def command(
@@ -54,6 +60,7 @@ def command(
     metric: str,
     block_s: float | None,
     resamples: int,
+    latency_error: float | None,
     out: Path | None,
     as_json: bool,
 ) -> None:
@@ -82,11 +89,16 @@ def command(
             inputs.image_context,
         )
     document = {"trace": trace_facts(trace, inputs.image_context)} | found.to_json()
+    moved = None if latency_error is None else _moved(found, trace, inputs, latency_error)
+    if moved is not None:
+        document["robustness"] = moved.to_json()
     write_json(out, document)
     if as_json:
         print_json(document)
     else:
         _print(found, trace, inputs)
+        if moved is not None:
+            _print_moved(moved)
 
 
 def _one_model(configurations: Sequence[Configuration]) -> None:
@@ -94,6 +106,29 @@ def _one_model(configurations: Sequence[Configuration]) -> None:
     if len(models) > 1:
         pairs = ", ".join(f"{model} on {gpu}" for model, gpu in sorted(models))
         raise InputError(f"configurations of different models or GPUs cannot be compared: {pairs}")
+
+
+def _moved(found: Comparison, trace: Trace, inputs: Inputs, error: float) -> Robustness:
+    with working(f"again with every latency constant moved by {error:.0%}"):
+        return robustness(found, [trace], inputs.objectives, error, inputs.image_context, _progress)
+
+
+def _progress(case: str) -> None:
+    click.echo(f"  {case}", err=True)
+
+
+def _print_moved(found: Robustness) -> None:
+    metric, names = found.nominal.metric, list(found.nominal.differences)
+    title = f"If a latency constant is wrong: {metric} against {found.nominal.baseline}"
+    table = Table(title=title, title_justify="left")
+    for heading in ("constant", *names, "ranking"):
+        table.add_column(heading, overflow="fold")
+    for case in found.cases:
+        changes = [case.comparison.difference(name) for name in names]
+        words = [f"{each.difference:+.3g} {each.verdict}" for each in changes]
+        table.add_row(case.name, *words, " > ".join(case.comparison.ranking()))
+    console().print(table)
+    click.echo(found.verdict)
 
 
 def _print(found: Comparison, trace: Trace, inputs: Inputs) -> None:

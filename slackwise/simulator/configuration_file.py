@@ -43,7 +43,7 @@ from slackwise.simulator.presets import preset
 
 KEYS = ("name", "base", "cluster", "policies")
 WHOLE_NUMBERS = ("instances", "tensor_parallel")
-CLUSTER_KEYS = tuple(each.name for each in fields(Cluster))
+CLUSTER_KEYS = tuple(each.name for each in fields(Cluster) if each.name != "moved")
 
 
 def read_configuration(path: str | os.PathLike[str], model: str, gpu: str, gpus: int) -> Configuration:

@@ -83,3 +83,14 @@ def test_different_models_are_not_compared(capsys: pytest.CaptureFixture[str], t
     path = tmp_path / "other.toml"
     path.write_text('base = "vllm"\n[cluster]\nmodel = "InternVL2.5-26B"\n', encoding="utf-8")
     assert "different models" in refusal(capsys, "compare", *QUICK, "--configs", f"vllm,{path}")
+
+
+def test_a_latency_error_repeats_the_comparison_and_says_whether_it_holds(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("compare", *QUICK, "--configs", "vllm,vllm+routing=busiest_instance", "--resamples", "100")
+    found = document(capsys, *arguments, "--latency-error", "0.15")["robustness"]
+    assert found["holds"] is True
+    assert {each["factor"] for each in found["cases"]} == {0.85, 1.15}
+    out = printed(capsys, *arguments, "--latency-error", "0.15")
+    assert "The ranking holds under an error of 15%" in out
+    assert "kv_s_per_token x 0.85" in out
+    assert "--latency-error" in refusal(capsys, *arguments, "--latency-error", "1.5")
