@@ -35,7 +35,7 @@ class Result:
 
 
 def result_of(simulation: Simulation) -> Result:
-    """The result of a simulation; of one that is not done, whoever has not finished has times of nan and met nothing."""
+    """The result of a simulation; if it is not done, whoever has not finished has times of nan and met nothing."""
     requests, hidden, kept = simulation.workload.requests, simulation.workload.progress, ~simulation.rejected
     objectives, arrival = simulation.objectives, simulation.arrival_s
     ttft, finish = _spread(hidden.first_token_s, kept) - arrival, _spread(hidden.finish_s, kept)
