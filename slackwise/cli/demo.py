@@ -91,5 +91,5 @@ def _print(found: dict[str, object]) -> None:
     if not console.is_terminal:
         console.width = TABLE_COLUMNS
     console.print(table(found))
-    for line in lines(found):
-        console.print(line, highlight=False, soft_wrap=console.is_terminal is False)
+    for line in lines(found, min(console.width, TABLE_COLUMNS)):
+        click.echo(line)

@@ -14,6 +14,9 @@ from slackwise.errors import SlackwiseError, unknown
 COMMANDS = {
     "demo": ("slackwise.cli.demo", "Show which scheduling wins on hours of the synthetic week, and why."),
     "trace": ("slackwise.cli.trace", "Read, describe, cut, scale, fetch and synthesize traces."),
+    "simulate": ("slackwise.cli.simulate", "Serve a trace with one configuration."),
+    "compare": ("slackwise.cli.compare", "Compare configurations on the same arrivals, with intervals."),
+    "capacity": ("slackwise.cli.capacity", "Find the highest rate within the objectives."),
     "policies": ("slackwise.cli.policies", "List the policies and show one with its knobs."),
     "bench": ("slackwise.cli.bench", "Measure the simulator's speed on this machine."),
     "latency": ("slackwise.cli.latency", "Show what a stage costs, with the source of every number."),

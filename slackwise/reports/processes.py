@@ -5,7 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -55,9 +56,23 @@ def _start(work: Work, at: int, argument: Any, running: dict[Connection, tuple[i
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_serve, args=(theirs, work, argument), daemon=True)
-    process.start()
+    with _interrupts_held():
+        process.start()
     theirs.close()
     running[ours] = (at, process)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C reaches this process after the block, and one started in the block never: its parent ends it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _receive(
@@ -84,8 +99,7 @@ def _receive(
 
 
 def _serve(connection: Connection, work: Work, argument: Any) -> None:
-    """Of the other process: Ctrl-C is the parent's to handle, which then ends this one."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """The whole life of the other process."""
     try:
         result = work(argument, lambda what, share: connection.send(("progress", (what, share))))
     except SlackwiseError as error:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from slackwise.reports import words
@@ -27,11 +29,11 @@ def table(document: Mapping[str, Any]) -> Table:
     """One row a configuration, one section a model."""
     drawn = Table(box=None, pad_edge=False, header_style="bold")
     for name, justify in COLUMNS.items():
-        drawn.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+        drawn.add_column(escape(name), justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for card in document["cards"]:
         drawn.add_row(card["model"], style="bold")
         for row in card["rows"]:
-            drawn.add_row(*cells(row), style="green" if row["name"] == TUNED and card["wins"] else None)
+            drawn.add_row(*map(escape, cells(row)), style="green" if row["name"] == TUNED and card["wins"] else None)
         drawn.add_row()
     return drawn
 
@@ -51,26 +53,33 @@ def cells(row: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def lines(document: Mapping[str, Any]) -> list[str]:
-    """What the table must be read with: traffic, objectives, verdicts, notes."""
+def lines(document: Mapping[str, Any], width: int = 120) -> list[str]:
+    """What the table must be read with: verdicts, traffic, objectives, what was tuned, notes."""
     plan = document["plan"]
-    found = [f"{plan['gpus']} x {plan['gpu']}; objective: {document['objective']}"]
+    found = textwrap.wrap(f"{plan['gpus']} x {plan['gpu']}; {document['objective']}", width)
     for card in document["cards"]:
-        part, tuned = card["reported"], card["rows"][-1]
-        found += [
-            f"{card['model']}: {card['verdict']}",
-            f"  objectives {card['objectives_line']}",
-            f"  reported {words.traffic(part)}, {card['factor']:.2f} times the week's rate",
-            f"  tuned is {tuned['cluster']}, with {', '.join(tuned['settings'])}",
-            f"  what counts: {_parts(card)}",
-        ]
+        found += ["", *textwrap.wrap(f"{card['model']}: {card['verdict']}", width)]
+        for label, text in _about(card).items():
+            found += textwrap.wrap(text, width, initial_indent=f"  {label:<12}", subsequent_indent=" " * 14)
     part = document["cards"][0]["reported"]
-    found.append(f"traffic: {part['source']}, image_count {part['image_count']}, seed {document['seed']}")
-    notes = {row["hypothetical"] for row in document["rows"] if row["hypothetical"]}
-    return found + [f"* {each}" for each in sorted(notes)]
+    traffic = f"Traffic: {part['source']}; image_count {part['image_count']}, seed {document['seed']}"
+    notes = sorted({f"* {row['hypothetical']}" for row in document["rows"] if row["hypothetical"]})
+    ends = [piece for each in (traffic, *notes) for piece in textwrap.wrap(each, width, subsequent_indent="  ")]
+    return [*found, "", *ends]
+
+
+def _about(card: Mapping[str, Any]) -> dict[str, str]:
+    tuned, part = card["rows"][-1], card["reported"]
+    return {
+        "load": f"{words.traffic(part)}, {card['factor']:.2f} times the week's rate",
+        "objectives": card["objectives_line"],
+        "tuned": f"{tuned['cluster'].partition(': ')[2]}; {', '.join(tuned['settings'])}",
+        "what counts": _parts(card),
+    }
 
 
 def _parts(card: Mapping[str, Any]) -> str:
     """What putting each part of the winner back to its default costs, the dearest first."""
-    parts = sorted(card["without"], key=lambda each: each["difference"])
-    return "; ".join(f"{each['put_back']} {words.difference(each)}" for each in parts) or "tuned is today's service"
+    parts = sorted(card["without"], key=lambda each: float(each["difference"]))
+    text = "; ".join(f"{each['put_back']} {words.difference(each)}" for each in parts)
+    return f"points when put back: {text}" if parts else "nothing: tuned is today's service"

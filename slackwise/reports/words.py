@@ -31,7 +31,7 @@ def difference(row: Mapping[str, Any]) -> str:
         return "baseline"
     text = f"{100 * row['difference']:+.1f}"
     if row["interval"] is None:
-        return f"{text} [no interval]"
+        return f"{text} (no interval)"
     low, high = row["interval"]
     return f"{text} [{100 * low:+.1f}, {100 * high:+.1f}]"
 

@@ -9,6 +9,7 @@ from slackwise.errors import InputError, unknown
 from slackwise.latency.costs import StepCosts
 from slackwise.latency.gpu import load_gpu
 from slackwise.latency.model import Model, load_model
+from slackwise.latency.perturb import perturbed
 from slackwise.latency.profile import instance_costs
 from slackwise.latency.roofline import roofline
 from slackwise.policies.features import DECODE, ENCODE, PREFILL
@@ -77,6 +78,7 @@ class Cluster:
     pools: tuple[Pool, ...]
     link: str = "infiniband"  # nvlink | infiniband | tcp
     image_size: tuple[int, int] = (896, 896)  # pixels
+    moved: tuple[tuple[str, float], ...] = ()  # what if: latency constants (latency.perturb) and their factors
 
     def __post_init__(self) -> None:
         kinds = self.kinds
@@ -109,6 +111,12 @@ class Cluster:
 
         Raises InputError if the model does not fit the pool's GPUs, or if the profile is not of such an instance.
         """
+        costs = self._costs(pool)
+        for name, factor in self.moved:
+            costs = perturbed(costs, name, factor)
+        return costs
+
+    def _costs(self, pool: Pool) -> StepCosts:
         bits = STAGES[pool.stages]
         encode, llm = bool(bits & ENCODE), bool(bits & (PREFILL | DECODE))
         if pool.profile is not None:

@@ -83,7 +83,11 @@ def isolated(
     Raises InputError if the model does not fit that monolith.
     """
     monolith = Cluster(
-        cluster.model, cluster.gpu, (Pool("EPD", 1, tensor_parallel, engine),), image_size=cluster.image_size
+        cluster.model,
+        cluster.gpu,
+        (Pool("EPD", 1, tensor_parallel, engine),),
+        image_size=cluster.image_size,
+        moved=cluster.moved,
     )
     costs = monolith.costs(monolith.pools[0])
     model = load_model(cluster.model)

@@ -35,13 +35,12 @@ class Result:
 
 
 def result_of(simulation: Simulation) -> Result:
-    """The result of a simulation that is done."""
+    """The result of a simulation; if it is not done, whoever has not finished has times of nan and met nothing."""
     requests, hidden, kept = simulation.workload.requests, simulation.workload.progress, ~simulation.rejected
     objectives, arrival = simulation.objectives, simulation.arrival_s
     ttft, finish = _spread(hidden.first_token_s, kept) - arrival, _spread(hidden.finish_s, kept)
     output = simulation.output_tokens
-    tbt = np.where(output > 1, (finish - arrival - ttft) / np.maximum(1, output - 1), 0.0)
-    tbt[~kept] = np.inf
+    tbt = _spread((hidden.finish_s - hidden.first_token_s) / np.maximum(1, hidden.output_tokens - 1), kept)
     within = _spread(requests.deadline_s - requests.arrival_s, kept, 0.0)
     met = (ttft <= within) & (tbt <= objectives.tbt_s(simulation.images))
     span = float(hidden.finish_s.max() - arrival[0])

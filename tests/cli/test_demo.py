@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+import slackwise.reports.demo
 from slackwise.cli.main import run
+from slackwise.errors import InputError
 from slackwise.policies.winner import read_winner
 
 TINY = ("demo", "--hours", "0.1", "--trials", "3")
@@ -53,7 +55,7 @@ def test_existing_files_are_replaced_and_the_same_seed_gives_the_same_bytes(
     assert [(tmp_path / name).read_bytes() for name in names] == first
     assert capsys.readouterr().out == table
     assert "InternVL2.5-26B" in table
-    assert "objectives TTFT" in table
+    assert "objectives  TTFT" in table
 
 
 @pytest.mark.parametrize(
@@ -84,3 +86,21 @@ def test_a_folder_that_does_not_exist_is_said_before_the_work(
 ) -> None:
     assert run([*ONE, "--out", str(tmp_path / "none")]) == 2
     assert capsys.readouterr().err.strip().endswith("none: no such folder")
+
+
+def test_ctrl_c_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(slackwise.reports.demo, "study", interrupted)
+    assert run([*ONE, "--out", str(tmp_path)]) == 130
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_page_that_cannot_be_made_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise InputError("no page")
+
+    monkeypatch.setattr(slackwise.reports.demo, "page", refused)
+    assert run([*ONE, "--out", str(tmp_path)]) == 2
+    assert list(tmp_path.iterdir()) == []

@@ -64,8 +64,7 @@ def test_blocks_are_a_minute_or_what_is_asked_or_what_correlation_asks() -> None
 
 def test_a_window_too_short_for_its_memory_says_so() -> None:
     cells = Cells((120,), 10.0)
-    slow = np.sin(np.linspace(0.0, 6.0, 120)).astype(np.float64)
-    chosen = blocks(cells, [slow])
+    chosen = blocks(cells, [moving_mean(120, 60)])
     assert chosen.enough
     assert "too narrow" in chosen.describe()
     assert "too few" in blocks(Cells((20,), 10.0), []).describe()
@@ -74,4 +73,4 @@ def test_a_window_too_short_for_its_memory_says_so() -> None:
 @pytest.mark.parametrize("length", [0.0, -1.0, math.inf, math.nan])
 def test_a_block_of_no_length_is_refused(length: float) -> None:
     with pytest.raises(InputError, match="positive length"):
-        cut([np.arange(3.0)], length)
+        cut([np.arange(3, dtype=np.float64)], length)

@@ -1,0 +1,64 @@
+"""`slackwise simulate`: one configuration serves a trace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from slackwise.cli.inputs import Inputs, changed, check_text_instances, input_options
+from slackwise.cli.options import check_output, json_option, out_option, print_json, write_json
+from slackwise.cli.progress import working
+from slackwise.cli.tables import class_table, console, objective_line, policy_line, trace_facts, trace_line, utilisation
+from slackwise.simulator import simulate, summary
+from slackwise.simulator.configuration_file import write_toml
+
+
+@click.command()
+@input_options
+@click.option("--config", default="vllm", show_default=True, help="vllm, vllm-0.7, modserve or a .toml file.")
+@click.option("--set", "settings", multiple=True, metavar="ROLE[.KNOB]=VALUE", help="Change a policy or a knob.")
+@click.option("--print-config", is_flag=True, help="Print the configuration as TOML and run nothing.")
+@out_option
+@json_option
+def command(
+    inputs: Inputs, config: str, settings: tuple[str, ...], print_config: bool, out: Path | None, as_json: bool
+) -> None:
+    """Serve TRACE (a file, or `synthetic`) with one configuration and print latencies, attainment and load.
+
+    Roles of --set: encode_routing, encode_batching, chunking, routing, batching, provisioning. For example
+    --set batching=least_slack --set batching.aging=0.5
+    """
+    configuration = inputs.configuration(config)
+    configuration = changed(configuration, settings, configuration.name)
+    check_text_instances(inputs, [configuration])
+    if print_config:
+        click.echo(write_toml(configuration), nl=False)
+        return
+    check_output(out)
+    objectives, trace = inputs.objectives(configuration), inputs.trace()
+    with working(f"simulating {len(trace):,} requests"):
+        run = summary(simulate(trace, configuration, objectives, inputs.seed, inputs.image_context))
+    document: dict[str, Any] = {
+        "trace": trace_facts(trace, inputs.image_context),
+        "configuration": configuration.name,
+        "cluster": configuration.cluster.describe(),
+        "policies": configuration.policies.to_dict(),
+        "objectives": objectives.to_json(),
+        "seed": inputs.seed,
+        **run,
+    }
+    write_json(out, document)
+    if as_json:
+        print_json(document)
+        return
+    click.echo(trace_line(document["trace"]))
+    click.echo(f"Cluster: {document['cluster']}")
+    click.echo(policy_line(configuration))
+    click.echo(objective_line(objectives))
+    click.echo(
+        f"Load: utilisation {utilisation(run)}; {run['gpu_hours']:.3g} GPU-hours; {run['preemptions']:,} preemptions, "
+        f"{run['rejected']:,} rejected"
+    )
+    console().print(class_table([run], names=False))

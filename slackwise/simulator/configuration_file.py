@@ -1,0 +1,157 @@
+"""Configurations as TOML: a preset with changes, or a cluster and its policies written out.
+
+name = "mine"                        # default: the file's name
+base = "modserve"                    # optional: a preset; then [cluster] and every role may be left out
+
+[cluster]
+model = "InternVL2.5-26B"            # default: what the command line says
+gpu = "H100"                         # likewise
+link = "infiniband"
+image_size = [896, 896]
+
+[[cluster.pools]]
+stages = "E"                         # E | PD | EPD
+instances = 4
+tensor_parallel = 1
+engine = "transformers"
+
+[policies]
+batching = "edf"                     # a policy at its defaults, or with knobs:
+chunking = { name = "per_image", knobs = { fan_out = 8 } }
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from slackwise.errors import InputError, unknown
+from slackwise.latency.gpu import load_gpu
+from slackwise.latency.model import load_model
+from slackwise.latency.transfer import LINKS
+from slackwise.policies.bundle import ROLES, Policies, PolicyChoice, checked_keys
+from slackwise.policies.knobs import parse_value
+from slackwise.policies.registry import find
+from slackwise.simulator.cluster import Cluster, Pool
+from slackwise.simulator.configuration import Configuration
+from slackwise.simulator.presets import preset
+
+KEYS = ("name", "base", "cluster", "policies")
+WHOLE_NUMBERS = ("instances", "tensor_parallel")
+CLUSTER_KEYS = tuple(each.name for each in fields(Cluster) if each.name != "moved")
+
+
+def read_configuration(path: str | os.PathLike[str], model: str, gpu: str, gpus: int) -> Configuration:
+    """The configuration in the TOML file `path`; `model`, `gpu` and `gpus` (of a base) where the file names none.
+
+    Raises InputError if the file cannot be read, for an unknown key or name (naming the closest), for a value that is
+    not allowed, and for what is missing.
+    """
+    file = Path(path)
+    try:
+        document = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{file}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise InputError(f"{file} is not TOML: {error}") from None
+    try:
+        return configuration_from({"name": file.stem} | document, model, gpu, gpus)
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from None
+
+
+def configuration_from(document: Mapping[str, Any], model: str, gpu: str, gpus: int) -> Configuration:
+    """The configuration of a parsed TOML document; see `read_configuration`."""
+    base = "base" in document
+    checked_keys("configuration", document, KEYS, required=["name"] if base else ["name", "cluster", "policies"])
+    table = _table("cluster", document.get("cluster", {}))
+    model, gpu = str(table.get("model", model)), str(table.get("gpu", gpu))
+    start = preset(str(document["base"]), model, gpu, gpus) if base else None
+    cluster = _cluster(table, load_model(model).name, load_gpu(gpu).name, start)
+    return Configuration(str(document["name"]), cluster, _policies(document.get("policies", {}), start))
+
+
+def write_toml(configuration: Configuration) -> str:
+    """The configuration as TOML with nothing left to defaults; reading it gives the same configuration."""
+    cluster = configuration.cluster
+    lines = [f"name = {_value(configuration.name)}", "", "[cluster]"]
+    lines += [f"{key} = {_value(getattr(cluster, key))}" for key in CLUSTER_KEYS if key != "pools"]
+    for pool in cluster.pools:
+        lines += ["", "[[cluster.pools]]"]
+        values = {each.name: getattr(pool, each.name) for each in fields(Pool)}
+        lines += [f"{key} = {_value(value)}" for key, value in values.items() if value is not None]
+    lines += ["", "[policies]"]
+    for role, choice in configuration.policies.to_dict().items():
+        knobs = ", ".join(f"{knob} = {_value(value)}" for knob, value in choice["knobs"].items())
+        lines.append(f"{role} = {{ name = {_value(choice['name'])}{f', knobs = {{ {knobs} }}' if knobs else ''} }}")
+    return "\n".join(lines) + "\n"
+
+
+def _cluster(table: dict[str, Any], model: str, gpu: str, start: Configuration | None) -> Cluster:
+    given = {key: value for key, value in table.items() if key not in ("model", "gpu")}
+    checked_keys("cluster", table, CLUSTER_KEYS, required=[] if start else ["pools"])
+    if "pools" in given:
+        given["pools"] = _pools(given["pools"])
+    if "image_size" in given:
+        given["image_size"] = _image_size(given["image_size"])
+    if "link" in given and given["link"] not in LINKS:
+        raise unknown("link", str(given["link"]), LINKS)
+    return replace(start.cluster, **given) if start else Cluster(model=model, gpu=gpu, **given)
+
+
+def _pools(tables: Any) -> tuple[Pool, ...]:
+    if not isinstance(tables, list) or not all(isinstance(each, dict) for each in tables):
+        raise InputError("cluster.pools is a list of tables: write [[cluster.pools]] above each")
+    known = [each.name for each in fields(Pool)]
+    for table in tables:
+        checked_keys("cluster.pools", table, known, required=["stages", "instances"])
+        for key, value in table.items():
+            wanted, words = (int, "a whole number") if key in WHOLE_NUMBERS else (str, "text")
+            if type(value) is not wanted:
+                raise InputError(f"cluster.pools.{key} = {value!r} must be {words}")
+    return tuple(Pool(**table) for table in tables)
+
+
+def _image_size(value: Any) -> tuple[int, int]:
+    if not (isinstance(value, list) and len(value) == 2 and all(type(each) is int and each > 0 for each in value)):
+        raise InputError(f"cluster.image_size = {value!r} must be [width, height] in pixels")
+    return value[0], value[1]
+
+
+def _policies(table: Any, start: Configuration | None) -> Policies:
+    required = [] if start else [role for role in ROLES if role != "provisioning"]
+    checked_keys("policies", _table("policies", table), ROLES, required)
+    choices = {role: _choice(role, each) for role, each in table.items()}
+    return replace(start.policies, **choices) if start else Policies(**choices)
+
+
+def _choice(role: str, value: Any) -> PolicyChoice:
+    """A role's policy: its name, or a table of name and knobs, where "none" stands for the None that TOML lacks."""
+    table = {"name": value} if isinstance(value, str) else _table(f"policies.{role}", value)
+    checked_keys(f"policies.{role}", table, ("name", "knobs"), required=["name"])
+    declared = find(ROLES[role], str(table["name"])).knobs
+    knobs = _table(f"policies.{role}.knobs", table.get("knobs", {}))
+    parsed = {
+        name: parse_value(declared[name], each) if name in declared and isinstance(each, str) else each
+        for name, each in knobs.items()
+    }
+    return PolicyChoice(str(table["name"]), parsed)
+
+
+def _table(what: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InputError(f"{what} must be a table, not {value!r}")
+    return value
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(_value(each) for each in value)}]"
+    return '"none"' if value is None else json.dumps(value, ensure_ascii=False)

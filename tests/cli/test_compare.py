@@ -1,0 +1,96 @@
+"""`slackwise compare` ranks configurations and says which differences are shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.runs import QUICK, document, printed, refusal
+from tests.shared import shared_data
+
+HALF_HOUR = ("synthetic", "--from", "1d", "--hours", "0.5", "--rate", "3", "--resamples", "200")
+
+
+def test_the_tables_stand_beside_what_they_rest_on(capsys: pytest.CaptureFixture[str]) -> None:
+    out = printed(capsys, "compare", *HALF_HOUR)
+    for words in ("image_count sqrt", "Objectives: TTFT", "utilisation", "baseline", "Intervals: 95 %, paired"):
+        assert words in out
+    assert "no difference shown" in out or "better" in out
+
+
+def test_json_holds_rows_differences_and_the_bootstrap(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "comparison.json"
+    found = document(capsys, "compare", *HALF_HOUR, "--baseline", "vllm-0.7", "--out", str(path))
+    assert found["baseline"] == "vllm-0.7"
+    assert sorted(found["ranking"]) == ["modserve", "vllm", "vllm-0.7"]
+    rows = {each["name"]: each for each in found["configurations"]}
+    difference = rows["modserve"]["differences"]["image"]["ttft_p99_s"]
+    assert difference["value"] == rows["modserve"]["classes"]["image"]["ttft_s"]["p99"]
+    assert rows["vllm-0.7"]["differences"] is None
+    assert found["bootstrap"]["block_s"] >= 60
+    assert path.exists()
+
+
+def test_changes_and_files_are_configurations_too(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('base = "modserve"\n[policies]\nbatching = "edf"\n', encoding="utf-8")
+    configs = f"modserve,modserve+batching=edf,{path}"
+    found = document(capsys, "compare", *QUICK, "--configs", configs)
+    names = [each["name"] for each in found["configurations"]]
+    assert names == ["modserve", "modserve+batching=edf", "mine"]
+    changed, own = found["configurations"][1:]
+    assert changed["policies"] == own["policies"]
+    assert changed["classes"] == own["classes"]
+
+
+def test_the_busiest_instance_is_clearly_worse(capsys: pytest.CaptureFixture[str]) -> None:
+    found = document(capsys, "compare", *HALF_HOUR, "--configs", "vllm,vllm+routing=busiest_instance")
+    assert found["ranking"] == ["vllm", "vllm+routing=busiest_instance"]
+    bad = found["configurations"][1]["differences"]["all"]
+    assert bad["attainment"]["verdict"] == bad["ttft_mean_s"]["verdict"] == "worse"
+
+
+@pytest.mark.parametrize("name", ["azure_lmm_2025_rows_2000.csv", "azure_llm_2023_code.csv", "azure_llm_2023_conv.csv"])
+def test_real_traces_run_through(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    found = document(capsys, "compare", str(shared_data(name)), "--resamples", "200")
+    assert len(found["configurations"]) == 3
+    assert found["bootstrap"]["intervals"]
+    for each in found["configurations"][1:]:
+        row = each["differences"]["all"]["attainment"]
+        low, high = row["interval"]
+        assert low <= row["difference"] <= high
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--configs", "vllm,modsrve"], "did you mean 'modserve'"),
+        (["--baseline", "vlm"], "did you mean 'vllm'"),
+        (["--metric", "attaiment"], "did you mean 'attainment'"),
+        (["--configs", ","], "names no configuration"),
+        (["--configs", "vllm,vllm"], "two configurations are called 'vllm'"),
+        (["--configs", "vllm,vllm+batching=edff"], "did you mean 'edf'"),
+        (["--block-s", "-1"], "--block-s"),
+        (["--out", "no/such/folder.json"], "no such folder"),
+    ],
+)
+def test_bad_input_is_one_line(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert words in refusal(capsys, "compare", *QUICK, *arguments)
+
+
+def test_different_models_are_not_compared(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "other.toml"
+    path.write_text('base = "vllm"\n[cluster]\nmodel = "InternVL2.5-26B"\n', encoding="utf-8")
+    assert "different models" in refusal(capsys, "compare", *QUICK, "--configs", f"vllm,{path}")
+
+
+def test_a_latency_error_repeats_the_comparison_and_says_whether_it_holds(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("compare", *QUICK, "--configs", "vllm,vllm+routing=busiest_instance", "--resamples", "100")
+    found = document(capsys, *arguments, "--latency-error", "0.15")["robustness"]
+    assert found["holds"] is True
+    assert {each["factor"] for each in found["cases"]} == {0.85, 1.15}
+    out = printed(capsys, *arguments, "--latency-error", "0.15")
+    assert "The ranking holds under an error of 15%" in out
+    assert "kv_s_per_token x 0.85" in out
+    assert "--latency-error" in refusal(capsys, *arguments, "--latency-error", "1.5")

@@ -1,0 +1,107 @@
+"""A configuration survives TOML, and a bad file is one line that names what is wrong."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from slackwise.errors import InputError
+from slackwise.simulator import PRESETS, disaggregated, preset
+from slackwise.simulator.configuration_file import configuration_from, read_configuration, write_toml
+
+MODEL = "Llama-3.2-11B-Vision"
+WHOLE = """
+name = "mine"
+[cluster]
+link = "tcp"
+image_size = [448, 672]
+[[cluster.pools]]
+stages = "E"
+instances = 4
+engine = "transformers"
+[[cluster.pools]]
+stages = "PD"
+instances = 2
+tensor_parallel = 4
+[policies]
+encode_routing = "least_image_tokens"
+encode_batching = "fcfs"
+chunking = { name = "per_image", knobs = { fan_out = "none" } }
+routing = "least_requests"
+batching = { name = "least_slack", knobs = { aging = 0.5 } }
+"""
+
+
+def read(folder: Path, text: str) -> object:
+    path = folder / "mine.toml"
+    path.write_text(text, encoding="utf-8")
+    return read_configuration(path, MODEL, "A100-80GB", 16)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_comes_back_from_its_toml(name: str) -> None:
+    written = preset(name, "InternVL2.5-26B", "H100", 32)
+    assert configuration_from(tomllib.loads(write_toml(written)), MODEL, "A100-80GB", 16) == written
+
+
+def test_a_whole_file_is_read_with_the_model_of_the_command_line(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(WHOLE, encoding="utf-8")
+    found = read_configuration(path, "InternVL2.5-26B", "h100", 16)
+    assert (found.name, found.cluster.model, found.cluster.gpu) == ("mine", "InternVL2.5-26B", "H100")
+    assert (found.cluster.link, found.cluster.image_size, found.cluster.gpus) == ("tcp", (448, 672), 12)
+    assert found.policies.batching.knobs["aging"] == 0.5
+    assert found.policies.chunking.knobs["fan_out"] is None
+    assert configuration_from(tomllib.loads(write_toml(found)), MODEL, "A100-80GB", 16) == found
+
+
+def test_a_base_is_a_preset_with_changes_named_after_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "faster.toml"
+    path.write_text('base = "modserve"\n[cluster]\nlink = "nvlink"\n[policies]\nbatching = "edf"\n', encoding="utf-8")
+    found = read_configuration(path, MODEL, "A100-80GB", 16)
+    start = preset("modserve", MODEL)
+    assert found.name == "faster"
+    assert found.cluster.pools == disaggregated(MODEL, "A100-80GB", 16, engine="vllm-0.7").pools
+    assert found.cluster.link == "nvlink"
+    assert found.policies == start.policies.changed(["batching=edf"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('name = "mine"', 'nam = "mine"', "did you mean 'name'"),
+        ('link = "tcp"', 'lnk = "tcp"', "did you mean 'link'"),
+        ('link = "tcp"', 'link = "infinibnd"', "did you mean 'infiniband'"),
+        ('link = "tcp"', 'model = "InternVL2.5-62B"', "did you mean 'InternVL2.5-26B'"),
+        ('stages = "PD"', 'stages = "DP"', "unknown kind of instance 'DP'"),
+        ("instances = 4", "instance = 4", "did you mean 'instances'"),
+        ("instances = 4", 'instances = "four"', "must be a whole number"),
+        ("instances = 4", "instances = 0", "at least 1 instance"),
+        ('engine = "transformers"', 'engine = "transformer"', "did you mean 'transformers'"),
+        ("[448, 672]", "448", r"must be \[width, height\]"),
+        ('routing = "least_requests"', 'rooting = "least_requests"', "did you mean 'routing'"),
+        ('routing = "least_requests"', "", "lacks routing"),
+        ('routing = "least_requests"', "routing = 7", "must be a table"),
+        ('"least_slack"', '"least_slak"', "did you mean 'least_slack'"),
+        ("aging = 0.5", "agin = 0.5", "did you mean 'aging'"),
+        ("aging = 0.5", "aging = 9.5", "0.0 to 2.0"),
+        ('stages = "PD"', 'stages = "E"', "needs a decode stage"),
+        ('name = "mine"', 'base = "modsrv"', "did you mean 'modserve'"),
+        ("[cluster]", "[cluster", "is not TOML"),
+    ],
+)
+def test_a_bad_file_is_named_with_its_fault(tmp_path: Path, old: str, new: str, words: str) -> None:
+    assert old in WHOLE
+    with pytest.raises(InputError, match=words) as raised:
+        read(tmp_path, WHOLE.replace(old, new))
+    assert "mine.toml" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_an_absent_file_a_folder_and_binary_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "binary.toml").write_bytes(b"\xff\x00")
+    for name, words in (("none.toml", "no such file"), ("", "cannot be read"), ("binary.toml", "not TOML")):
+        with pytest.raises(InputError, match=words):
+            read_configuration(tmp_path / name, MODEL, "A100-80GB", 16)
