@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from slackwise.policies.bundle import ROLES as FAMILIES
 from slackwise.policies.bundle import Policies, PolicyChoice
 from slackwise.policies.knobs import Choice, IntRange, Range, Value
 from slackwise.policies.registry import find, policies
@@ -20,7 +21,8 @@ CROSS_ATTENTION, DECODER_ONLY = "Llama-3.2-11B-Vision", "InternVL2.5-26B"
 """A model whose images stay outside the LLM's sequence, and one whose images are part of it."""
 
 GPU = "A100-80GB"
-FAMILY = {role: role.removeprefix("encode_") for role in ROLES}
+FAMILY = {role: FAMILIES[role] for role in ROLES}
+TOPOLOGIES = ("monolith", "E+PD", "EP+D", "ED+P", "E+P+D")
 OBJECTIVES = Objectives(text_ttft_s=0.3, image_ttft_s=0.6, text_tbt_s=0.05, image_tbt_s=0.05)
 ENGINES = ("vllm", "vllm-0.7", "transformers")
 
@@ -34,7 +36,9 @@ def trace_of(rows: list[tuple[float, int, int, int]]) -> Trace:
 
 def policies_of(**names: str | PolicyChoice) -> Policies:
     """Policies by role; what is not named is the plainest there is."""
-    plain = dict(zip(ROLES, ("least_requests", "fcfs", "none", "least_requests", "fcfs"), strict=True))
+    plain = {
+        role: {"routing": "least_requests", "batching": "fcfs", "chunking": "none"}[FAMILY[role]] for role in ROLES
+    }
     return Policies(**{role: _choice(each) for role, each in (plain | names).items()})
 
 
@@ -59,7 +63,7 @@ def apart(
 class Shape:
     """The structural choices of a random case; the rest hangs on its seed."""
 
-    apart: bool = True
+    topology: str = "E+PD"
     model: str = DECODER_ONLY
     engine: str = "vllm"
     encoder: str = "transformers"
@@ -74,10 +78,7 @@ class Shape:
 def random_simulation(shape: Shape, seed: int) -> Simulation:
     """A simulation of a random workload on a random cluster under random policies and limits."""
     generator = stream(seed, "test case")
-    pools: tuple[Pool, ...] = (Pool("EPD", int(generator.integers(1, 4)), 4, shape.engine),)
-    if shape.apart:
-        encoders = Pool("E", int(generator.integers(1, 5)), 1, shape.encoder)
-        pools = (encoders, Pool("PD", int(generator.integers(1, 3)), 4, shape.engine))
+    pools = random_pools(shape, generator)
     chosen = {role: shape.names.get(role) or _any(FAMILY[role], generator) for role in ROLES}
     settled = {role: random_choice(FAMILY[role], name, generator) for role, name in chosen.items()}
     cluster = Cluster(shape.model, GPU, pools)
@@ -90,6 +91,22 @@ def random_simulation(shape: Shape, seed: int) -> Simulation:
     if shape.odd_costs:
         make_odd(made, generator)
     return made
+
+
+def random_pools(shape: Shape, generator: np.random.Generator) -> tuple[Pool, ...]:
+    """One to three instances of each kind of the topology; now and then a kind has a second pool of other GPUs."""
+    pools = []
+    for kind in topology_kinds(shape.topology):
+        engine, parallel = (shape.encoder, 1) if kind == "E" else (shape.engine, 4)
+        pools.append(Pool(kind, int(generator.integers(1, 4)), parallel, engine))
+        if generator.random() < 0.2:
+            pools.append(Pool(kind, 1, 2 * parallel, engine))
+    return tuple(pools)
+
+
+def topology_kinds(topology: str) -> list[str]:
+    """Kinds of the pools of a topology, in order."""
+    return ["EPD"] if topology == "monolith" else topology.split("+")
 
 
 def random_trace(shape: Shape, generator: np.random.Generator) -> Trace:

@@ -24,11 +24,13 @@ from slackwise.simulator.simulation import ROLES
 from tests.simulator.cases import CROSS_ATTENTION, DECODER_ONLY, Shape, random_simulation
 
 SHAPES = [
-    Shape(apart=True, model=DECODER_ONLY, requests=24, chatty=True),
-    Shape(apart=True, model=CROSS_ATTENTION, engine="vllm-0.7", encoder="vllm", requests=24, bursts=True),
-    Shape(apart=False, model=DECODER_ONLY, requests=24, chatty=True, scarce=True),
-    Shape(apart=False, model=CROSS_ATTENTION, requests=20, odd_costs=True, names={"batching": "hrrn"}),
-    Shape(apart=False, model=DECODER_ONLY, engine="vllm-0.7", requests=24, scarce=True, bursts=True),
+    Shape(topology="E+PD", model=DECODER_ONLY, requests=24, chatty=True),
+    Shape(topology="E+PD", model=CROSS_ATTENTION, engine="vllm-0.7", encoder="vllm", requests=24, bursts=True),
+    Shape(topology="monolith", model=DECODER_ONLY, requests=24, chatty=True, scarce=True),
+    Shape(topology="monolith", model=CROSS_ATTENTION, requests=20, odd_costs=True, names={"batching": "hrrn"}),
+    Shape(topology="monolith", model=DECODER_ONLY, engine="vllm-0.7", requests=24, scarce=True, bursts=True),
+    Shape(topology="E+P+D", model=DECODER_ONLY, requests=24, chatty=True, scarce=True),
+    Shape(topology="ED+P", model=CROSS_ATTENTION, encoder="vllm", requests=24),
 ]
 """Small cases (the seed is the position), since plain Python is slow."""
 
@@ -63,7 +65,7 @@ def unlike(kernel: list[Question], reference: list[Question], fixed: dict[str, b
     A batching policy of fixed order is asked when it suits, about the request alone: its questions are not compared.
     """
     found = []
-    for role in ("encode_routing", "chunking", "routing"):
+    for role in ("encode_routing", "chunking", "routing", "decode_routing"):
         ours, theirs = ([each for each in asked if each[0] == role] for asked in (kernel, reference))
         found += [f"{role}: {len(ours)} questions, not {len(theirs)}"] if len(ours) != len(theirs) else []
         found += [line for one, other in zip(ours, theirs, strict=False) for line in compare(one, other)]

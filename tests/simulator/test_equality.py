@@ -20,18 +20,26 @@ from slackwise.simulator import Simulation
 from slackwise.simulator.histogram import bucket
 from slackwise.simulator.simulation import ROLES
 from slackwise.simulator.state import BUCKETS, CLASSES
-from tests.simulator.cases import CROSS_ATTENTION, DECODER_ONLY, ENGINES, FAMILY, Shape, random_simulation
+from tests.simulator.cases import (
+    CROSS_ATTENTION,
+    DECODER_ONLY,
+    ENGINES,
+    FAMILY,
+    TOPOLOGIES,
+    Shape,
+    random_simulation,
+)
 from tests.simulator.plain import SHAPES
 from tests.simulator.watched import CORNERS, Watched, differences, gaps
 
 ROOT = Path(__file__).parents[2]
 EVERY_POLICY = [(role, policy.name) for role in ROLES for policy in policies(FAMILY[role])]
 
-CROWDED = list(product([True, False], [CROSS_ATTENTION, DECODER_ONLY], ENGINES, [True, False]))
+CROWDED = list(product(TOPOLOGIES, [CROSS_ATTENTION, DECODER_ONLY], ENGINES, [True, False]))
 
 shapes = st.builds(
     Shape,
-    apart=st.booleans(),
+    topology=st.sampled_from(TOPOLOGIES),
     model=st.sampled_from([CROSS_ATTENTION, DECODER_ONLY]),
     engine=st.sampled_from(ENGINES),
     encoder=st.sampled_from(ENGINES),
@@ -54,8 +62,8 @@ def run_both(shape: Shape, seed: int) -> tuple[Simulation, Watched]:
 
 def test_kernel_and_reference_agree_in_every_corner_of_the_rules() -> None:
     met: Counter[str] = Counter()
-    for seed, (apart, model, engine, chatty) in enumerate(CROWDED * 2):
-        shape = Shape(apart, model, engine, ENGINES[seed % 3], 40, chatty, scarce=True, bursts=seed % 2 == 0)
+    for seed, (topology, model, engine, chatty) in enumerate(CROWDED):
+        shape = Shape(topology, model, engine, ENGINES[seed % 3], 40, chatty, scarce=True, bursts=seed % 2 == 0)
         simulation, reference = run_both(shape, seed)
         assert differences(simulation, reference) == []
         met.update(reference.met)
@@ -71,7 +79,8 @@ def test_kernel_and_reference_agree_on_random_cases(shape: Shape, seed: int) -> 
 @pytest.mark.parametrize(("role", "name"), EVERY_POLICY)
 def test_kernel_and_reference_agree_under_every_policy(role: str, name: str) -> None:
     for seed, scarce in enumerate([False, True]):
-        shape = Shape(apart=seed == 0 or role.startswith("encode"), requests=30, scarce=scarce, names={role: name})
+        topology = {"decode": "E+P+D", "encode": "E+PD"}.get(role.split("_")[0], TOPOLOGIES[seed])
+        shape = Shape(topology, requests=30, scarce=scarce, names={role: name})
         simulation, reference = run_both(shape, seed)
         assert differences(simulation, reference) == []
 
@@ -99,7 +108,7 @@ def test_plain_python_runs_the_same_and_shows_policies_what_the_reference_shows_
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_histogram_holds_the_reference_s_gaps_between_tokens(engine: str) -> None:
     for seed, scarce in enumerate([False, True]):
-        shape = Shape(apart=False, model=CROSS_ATTENTION, engine=engine, requests=40, scarce=scarce)
+        shape = Shape(topology="monolith", model=CROSS_ATTENTION, engine=engine, requests=40, scarce=scarce)
         simulation, reference = run_both(shape, seed)
         for category in range(len(CLASSES)):
             each = [bucket(float(gap)) for gap in gaps(reference, category)]

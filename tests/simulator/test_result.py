@@ -69,7 +69,7 @@ def test_rejected_requests_count_as_failed() -> None:
 
 
 def test_tbt_quantiles_are_those_of_every_token_to_a_bucket() -> None:
-    run = random_simulation(Shape(apart=False, requests=60, chatty=True), seed=3)
+    run = random_simulation(Shape(topology="monolith", requests=60, chatty=True), seed=3)
     reference = Watched(run)
     run.run_until()
     reference.run()

@@ -17,6 +17,7 @@ CORNERS = (
     "delivery finds no free sequence", "chunked prompt", "chunked images", "partial image step", "several jobs",
     "several jobs in a step", "several unfinished prefills", "prompt held back by its images", "image over the budget",
     "waits for KV", "stalled decodes", "mixed step", "text-only step", "step with images", "order changes with time",
+    "handed over", "KV held for another", "jobs beside decodes", "preempted away",
 )  # fmt: skip
 """What a sample of random cases has to contain before it may be said to prove anything."""
 
@@ -30,7 +31,7 @@ class Watched(Reference):
 
     def deliver(self, request: Request, now: float) -> None:
         instance = self.instances[request.instance]
-        if instance.end_s < math.inf and not instance.chunks:
+        if instance.end_s < math.inf and instance.decodes_now and not instance.chunks and not instance.jobs:
             left = min(int(each.hidden.output_tokens) - each.generated for each in instance.decodes_now)
             free = self.seat(instance)
             self.met["leap cut by a delivery"] += free and left > 1
@@ -42,10 +43,16 @@ class Watched(Reference):
         self.met["several jobs"] += len(jobs) > 1
         return jobs
 
-    def begin_encode(self, encoder: Instance, now: float) -> None:
-        super().begin_encode(encoder, now)
+    def take_jobs(self, encoder: Instance, now: float) -> None:
+        self.met["order changes with time"] += len(encoder.job_queue) > 1 and not encoder.pool.fixed_job_order
+        super().take_jobs(encoder, now)
         self.met["several jobs in a step"] += len(encoder.jobs) > 1
-        self.met["order changes with time"] += len(encoder.queue) > 1 and not encoder.pool.fixed_order
+        self.met["jobs beside decodes"] += len(encoder.jobs) > 0 and len(encoder.decoding) > 0
+
+    def hand_over(self, instance: Instance, request: Request, now: float) -> None:
+        super().hand_over(instance, request, now)
+        self.met["handed over"] += 1
+        self.met["KV held for another"] += len(instance.leaving) > 1
 
     def time_step(self, instance: Instance, now: float) -> None:
         super().time_step(instance, now)
@@ -79,9 +86,10 @@ class Watched(Reference):
         decoding = set(map(id, instance.decoding))
         before = {each.number: each.preemptions for each in instance.decoding + instance.prefilling}
         super().preempt(instance, now)
-        for request in instance.queue[-1:]:
+        for request in [each for each in self.requests if each.preemptions > before.get(each.number, each.preemptions)]:
             self.met["decode preempted" if id(request) in decoding else "prefill preempted"] += 1
             self.met["preempted twice"] += before[request.number] > 0
+            self.met["preempted away"] += not instance.prefills
 
 
 def differences(simulation: Simulation, reference: Reference) -> list[str]:
