@@ -38,7 +38,7 @@ from slackwise.tuning.robustness import Robustness, robustness
     "--configs",
     default=",".join(PRESETS),
     show_default=True,
-    help="Presets, .toml files, and either with changes: modserve+batching=edf.",
+    help="Presets, .toml files, winner.json, each with changes if any: modserve+batching=edf.",
 )
 @click.option("--baseline", help="Which of them the others are compared with. [default: the first]")
 @click.option("--metric", default="attainment", show_default=True, help="What the ranking goes by.")
@@ -164,7 +164,7 @@ def _row(found: Comparison, outcome: Outcome) -> list[str]:
         number(run["classes"]["all"]["ttft_s"]["p99"]),
         f"{values['ttft_p99_s'] / base['ttft_p99_s']:.2f}" if base["ttft_p99_s"] > 0 else "",
         f"{values['goodput_rps']:.3g}",
-        f"{run['gpu_hours']:.3g}",
+        number(run["gpu_hours"]),
         utilisation(run),
         "" if name == found.baseline else found.difference(name).verdict,
     ]

@@ -17,7 +17,7 @@ from slackwise.errors import InputError, unknown
 from slackwise.latency.gpu import load_gpu
 from slackwise.latency.model import load_model
 from slackwise.simulator import PRESETS, Configuration, Objectives, disaggregated, isolated, preset
-from slackwise.simulator.configuration_file import read_configuration
+from slackwise.simulator.configuration_file import read_configuration, read_tuned
 from slackwise.simulator.objectives import SCALES
 from slackwise.simulator.workload import IMAGE_CONTEXTS
 from slackwise.traces import Trace, read, scale_rate, slice_time, synthesize
@@ -57,17 +57,19 @@ class Inputs:
             return window if self.rate == 1.0 else scale_rate(window, self.rate, self.seed)
 
     def configuration(self, text: str) -> Configuration:
-        """A preset's name or a .toml file, then `+role=name` and `+role.knob=value` as changes to its policies.
+        """A preset, a .toml file or a winner.json, then changes to its policies: `+role=name`, `+role.knob=value`.
 
         Raises InputError for an unknown name, a bad file, or a fleet that does not fit.
         """
         name, *changes = text.split("+")
         if name.endswith(".toml"):
             found = read_configuration(name, self.model or MODEL, self.gpu or GPU, self.gpus)
+        elif name.endswith(".json"):
+            found = read_tuned(name)
         elif name in PRESETS:
             found = preset(name, NAMES["model"](self.model or MODEL), NAMES["gpu"](self.gpu or GPU), self.gpus)
         else:
-            raise InputError(f"{unknown('configuration', name, PRESETS)}, or a .toml file")
+            raise InputError(f"{unknown('configuration', name, PRESETS)}, or a .toml file, or a winner.json")
         self._check_cluster(found)
         return changed(self._resized(found), changes, text if changes else found.name)
 

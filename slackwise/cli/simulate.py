@@ -10,14 +10,23 @@ import click
 from slackwise.cli.inputs import Inputs, changed, check_text_instances, input_options
 from slackwise.cli.options import check_output, json_option, out_option, print_json, write_json
 from slackwise.cli.progress import working
-from slackwise.cli.tables import class_table, console, objective_line, policy_line, trace_facts, trace_line, utilisation
+from slackwise.cli.tables import (
+    class_table,
+    console,
+    number,
+    objective_line,
+    policy_line,
+    trace_facts,
+    trace_line,
+    utilisation,
+)
 from slackwise.simulator import simulate, summary
 from slackwise.simulator.configuration_file import write_toml
 
 
 @click.command()
 @input_options
-@click.option("--config", default="vllm", show_default=True, help="vllm, vllm-0.7, modserve or a .toml file.")
+@click.option("--config", default="vllm", show_default=True, help="A preset, a .toml file or a winner.json.")
 @click.option("--set", "settings", multiple=True, metavar="ROLE[.KNOB]=VALUE", help="Change a policy or a knob.")
 @click.option("--print-config", is_flag=True, help="Print the configuration as TOML and run nothing.")
 @out_option
@@ -57,8 +66,6 @@ def command(
     click.echo(f"Cluster: {document['cluster']}")
     click.echo(policy_line(configuration))
     click.echo(objective_line(objectives))
-    click.echo(
-        f"Load: utilisation {utilisation(run)}; {run['gpu_hours']:.3g} GPU-hours; {run['preemptions']:,} preemptions, "
-        f"{run['rejected']:,} rejected"
-    )
+    counts = f"{run['preemptions']:,} preemptions, {run['rejected']:,} rejected"
+    click.echo(f"Load: utilisation {utilisation(run)}; {number(run['gpu_hours'])} GPU-hours; {counts}")
     console().print(class_table([run], names=False))

@@ -37,6 +37,7 @@ from slackwise.latency.transfer import LINKS
 from slackwise.policies.bundle import ROLES, Policies, PolicyChoice, checked_keys
 from slackwise.policies.knobs import parse_value
 from slackwise.policies.registry import find
+from slackwise.policies.winner import read_winner
 from slackwise.simulator.cluster import Cluster, Pool
 from slackwise.simulator.configuration import Configuration
 from slackwise.simulator.presets import preset
@@ -65,6 +66,17 @@ def read_configuration(path: str | os.PathLike[str], model: str, gpu: str, gpus:
         return configuration_from({"name": file.stem} | document, model, gpu, gpus)
     except InputError as error:
         raise InputError(f"{file}: {error}") from None
+
+
+def read_tuned(path: str | os.PathLike[str]) -> Configuration:
+    """The configuration in a winner.json, named after the file.
+
+    Raises InputError if it is no winner, CheckError if its policies decide differently here.
+    """
+    winner = read_winner(path)
+    table = _given({key: value for key, value in winner.cluster.items() if key in CLUSTER_KEYS})
+    cluster = _cluster(table | {"model": winner.model, "gpu": winner.gpu}, winner.model, winner.gpu, None)
+    return Configuration(Path(path).stem, cluster, winner.policies)
 
 
 def configuration_from(document: Mapping[str, Any], model: str, gpu: str, gpus: int) -> Configuration:
@@ -136,6 +148,8 @@ def _choice(role: str, value: Any) -> PolicyChoice:
     """A role's policy: its name, or a table of name and knobs, where "none" stands for the None that TOML lacks."""
     table = {"name": value} if isinstance(value, str) else _table(f"policies.{role}", value)
     checked_keys(f"policies.{role}", table, ("name", "knobs"), required=["name"])
+    if ":" in str(table["name"]):
+        raise InputError(f"policies.{role} = '{table['name']}' is a module: name it on the command line")
     declared = find(ROLES[role], str(table["name"])).knobs
     knobs = _table(f"policies.{role}.knobs", table.get("knobs", {}))
     parsed = {
@@ -143,6 +157,13 @@ def _choice(role: str, value: Any) -> PolicyChoice:
         for name, each in knobs.items()
     }
     return PolicyChoice(str(table["name"]), parsed)
+
+
+def _given(value: Any) -> Any:
+    """JSON without its nulls, which TOML does not have."""
+    if isinstance(value, dict):
+        return {key: _given(each) for key, each in value.items() if each is not None}
+    return [_given(each) for each in value] if isinstance(value, list) else value
 
 
 def _table(what: str, value: Any) -> dict[str, Any]:

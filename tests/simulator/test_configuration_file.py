@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from slackwise.errors import InputError
+from slackwise.policies.winner import Winner, write_winner
 from slackwise.simulator import PRESETS, disaggregated, preset
-from slackwise.simulator.configuration_file import configuration_from, read_configuration, write_toml
+from slackwise.simulator.configuration_file import configuration_from, read_configuration, read_tuned, write_toml
 
 MODEL = "Llama-3.2-11B-Vision"
 WHOLE = """
@@ -85,6 +87,7 @@ def test_a_base_is_a_preset_with_changes_named_after_the_file(tmp_path: Path) ->
         ('routing = "least_requests"', "", "lacks routing"),
         ('routing = "least_requests"', "routing = 7", "must be a table"),
         ('"least_slack"', '"least_slak"', "did you mean 'least_slack'"),
+        ('"least_slack"', '"os:getcwd"', "is a module"),
         ("aging = 0.5", "agin = 0.5", "did you mean 'aging'"),
         ("aging = 0.5", "aging = 9.5", "0.0 to 2.0"),
         ('stages = "PD"', 'stages = "E"', "needs a decode stage"),
@@ -98,6 +101,18 @@ def test_a_bad_file_is_named_with_its_fault(tmp_path: Path, old: str, new: str, 
         read(tmp_path, WHOLE.replace(old, new))
     assert "mine.toml" in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_a_winner_is_a_configuration_and_its_cluster_is_checked(tmp_path: Path) -> None:
+    tuned = preset("modserve", MODEL)
+    cluster = asdict(tuned.cluster) | {"topology": "E+PD"}
+    winner = Winner(tuned.policies, MODEL, "A100-80GB", cluster, objectives={}, scores={})
+    write_winner(tmp_path / "winner.json", winner)
+    found = read_tuned(tmp_path / "winner.json")
+    assert (found.name, found.cluster, found.policies) == ("winner", tuned.cluster, tuned.policies)
+    write_winner(tmp_path / "broken.json", replace(winner, cluster={"topology": "E+PD"}))
+    with pytest.raises(InputError, match="lacks pools"):
+        read_tuned(tmp_path / "broken.json")
 
 
 def test_an_absent_file_a_folder_and_binary_are_one_line(tmp_path: Path) -> None:
