@@ -81,9 +81,7 @@ class Policies:
 
         A file is data: `module:function`, which would import a module, is refused unless `modules` allows it.
         """
-        checked_keys(
-            "policies", document, ROLES, required=[each.name for each in fields(cls) if each.default is MISSING]
-        )
+        checked_keys("policies", document, ROLES, required_roles())
         return cls(**{role: _choice_from(role, each, modules) for role, each in document.items()})
 
     def _choice(self, role: str) -> PolicyChoice:
@@ -105,6 +103,11 @@ class Policies:
             raise unknown(f"knob of {choice.name}", knob, knobs)
         value = parse_value(knobs[knob], text.strip())
         return replace(self, **{role: PolicyChoice(choice.name, dict(choice.knobs) | {knob: value})})
+
+
+def required_roles() -> list[str]:
+    """Roles without a default, which a service has to name."""
+    return [each.name for each in fields(Policies) if each.default is MISSING]
 
 
 def checked_keys(what: str, document: Any, known: Iterable[str], required: Iterable[str]) -> None:

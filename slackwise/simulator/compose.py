@@ -246,6 +246,13 @@ def start_decode(s: Any, instance: int, request: int) -> None:
 
 
 @part
+def order_queue(s: Any, instance: int, now: float, policies: Any) -> None:
+    """Bring the queue into the order of this moment, where it changes with time."""
+    if engine_of(s, instance).queued > 0 and pool_of(s, engine_of(s, instance).pool).fixed_order == 0:
+        rerank_requests(s, instance, now, policies)
+
+
+@part
 def compose_mixed(s: Any, instance: int, preempted: int, now: float, policies: Any) -> None:
     """Decodes, encode jobs, unfinished prefills, then waiting requests (vLLM V1).
 
@@ -254,15 +261,15 @@ def compose_mixed(s: Any, instance: int, preempted: int, now: float, policies: A
     engine = engine_of(s, instance)
     prefills, admits = instance_of(s, instance).stages & PREFILL, preempted == 0
     admits = admits or engine.decodes + engine.in_flight == 0
-    if admits and engine.queued > 0 and pool_of(s, engine.pool).fixed_order == 0:
-        rerank_requests(s, instance, now, policies)
     if admits and not prefills:
+        order_queue(s, instance, now, policies)
         admit_decodes(s, instance)
     open_step(s, instance, engine.decodes)
     take_jobs(s, instance, now, policies)
     if prefills:
         continue_prefills(s, instance, now, policies)
         if admits:
+            order_queue(s, instance, now, policies)
             admit_chunks(s, instance, now, policies)
     close_step(s, instance)
 
@@ -271,7 +278,6 @@ def compose_mixed(s: Any, instance: int, preempted: int, now: float, policies: A
 def compose_prefill_first(s: Any, instance: int, now: float, policies: Any) -> None:
     """Whole prompts if any can be admitted (vLLM 0.7), else nothing: the step decodes."""
     open_step(s, instance, 0)
-    if pool_of(s, engine_of(s, instance).pool).fixed_order == 0:
-        rerank_requests(s, instance, now, policies)
+    order_queue(s, instance, now, policies)
     admit_prompts(s, instance)
     close_step(s, instance)

@@ -34,7 +34,7 @@ from slackwise.errors import InputError, unknown
 from slackwise.latency.gpu import load_gpu
 from slackwise.latency.model import load_model
 from slackwise.latency.transfer import LINKS
-from slackwise.policies.bundle import ROLES, Policies, PolicyChoice, checked_keys
+from slackwise.policies.bundle import ROLES, Policies, PolicyChoice, checked_keys, required_roles
 from slackwise.policies.knobs import parse_value
 from slackwise.policies.registry import find
 from slackwise.policies.winner import read_winner
@@ -138,7 +138,7 @@ def _image_size(value: Any) -> tuple[int, int]:
 
 
 def _policies(table: Any, start: Configuration | None) -> Policies:
-    required = [] if start else [role for role in ROLES if role != "provisioning"]
+    required = [] if start else required_roles()
     checked_keys("policies", _table("policies", table), ROLES, required)
     choices = {role: _choice(role, each) for role, each in table.items()}
     return replace(start.policies, **choices) if start else Policies(**choices)

@@ -470,6 +470,7 @@ class Reference:
     def compose(self, instance: Instance, now: float) -> None:
         """Decodes, unfinished prefills, then waiting requests."""
         admits = not self.preempted or not (instance.decoding or instance.prefilling)
+        self.budgets(instance, 0)
         if admits and not instance.prefills:
             self.admit_decodes(instance, now)
         self.budgets(instance, len(instance.decoding))

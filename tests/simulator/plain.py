@@ -102,7 +102,7 @@ def main() -> None:
     for seed, shape in enumerate(SHAPES):
         simulation = random_simulation(shape, seed)
         fixed = {
-            "encode_batching": bool(simulation.state.pools[0].fixed_order),
+            "encode_batching": bool(simulation.state.pools[0].fixed_job_order),
             "batching": bool(simulation.state.pools[-1].fixed_order),
         }
         theirs: list[Question] = []

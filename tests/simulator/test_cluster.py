@@ -25,7 +25,7 @@ def test_an_unknown_topology_names_the_known_ones() -> None:
 
 
 def test_a_pool_names_what_it_does_not_know() -> None:
-    with pytest.raises(InputError, match="unknown kind of instance 'DP': did you mean 'D'"):
+    with pytest.raises(InputError, match="unknown kind of instance 'DP': did you mean 'P'"):
         Pool("DP", 1)
     with pytest.raises(InputError, match=r"unknown engine 'vllm-0.8': did you mean 'vllm-0.7'"):
         Pool("EPD", 1, 4, "vllm-0.8")

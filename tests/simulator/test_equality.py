@@ -62,7 +62,7 @@ def run_both(shape: Shape, seed: int) -> tuple[Simulation, Watched]:
 
 def test_kernel_and_reference_agree_in_every_corner_of_the_rules() -> None:
     met: Counter[str] = Counter()
-    for seed, (topology, model, engine, chatty) in enumerate(CROWDED):
+    for seed, (topology, model, engine, chatty) in enumerate(CROWDED * 2):
         shape = Shape(topology, model, engine, ENGINES[seed % 3], 40, chatty, scarce=True, bursts=seed % 2 == 0)
         simulation, reference = run_both(shape, seed)
         assert differences(simulation, reference) == []
