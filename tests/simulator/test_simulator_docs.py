@@ -36,7 +36,7 @@ def test_limits_of_vllm_07_are_those_of_the_rules() -> None:
     section = PAGE[PAGE.index("### `vllm-0.7`") : PAGE.index("### Preemption")]
     assert f"`max_sequences` ({then.max_sequences})" in " ".join(section.split())
     assert f"the token budget ({then.max_step_tokens:,}; the first always does)" in " ".join(section.split())
-    assert f"the watermark ({then.watermark:.0%})" in " ".join(section.split())
+    assert f"the watermark ({100 * then.watermark:g} %)" in " ".join(section.split())
 
 
 @pytest.mark.parametrize(
