@@ -34,10 +34,11 @@ def command(
     Columns: decodes, context_tokens (summed over the decodes), prompt_tokens, images, tiles, seconds; optional prompts,
     prompt_done_tokens, gpu, model, engine, tensor_parallel.
     """
-    from slackwise.latency.fit import fit_steps
+    from slackwise.latency.fit import check_instance, fit_steps
     from slackwise.latency.measured import read_steps
     from slackwise.latency.profile import profile, write_profile
 
+    check_instance(kv_capacity_tokens, load_s)
     steps = read_steps(csv)
     fit = fit_steps(steps, seed)
     document = profile(fit, kv_capacity_tokens, load_s)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,17 @@ LANGUAGE = ("step", "slope", "knee", "kv", "attention")
 ENCODER = ("encode_step", "encode_tile")
 GROWING = {"slope": "prompt tokens", "kv": "context tokens", "encode_tile": "tiles"}
 """Constants that must be above 0, and what the step must take longer with."""
+
+TELLING = {
+    "step": "decode steps of small batches",
+    "slope": "prompts several times longer",
+    "knee": "prompts of few tokens and of many, so that weights and compute show",
+    "kv": "decode steps of large batches at long contexts",
+    "attention": "prompts so long that attention shows, or chunks of prompts already begun",
+    "encode_step": "encoder steps of one tile",
+    "encode_tile": "encoder steps of many tiles",
+}
+"""The measurements that tell a constant from the others."""
 
 SPREAD = 0.05
 """Relative error that the robust loss takes for ordinary (soft L1 beyond)."""
@@ -81,9 +93,8 @@ def predict(steps: Steps, constants: Mapping[str, float]) -> NDArray[np.float64]
 
 
 def step_costs(fit: Fit, kv_capacity_tokens: int, load_s: float) -> StepCosts:
-    """The fitted model as the simulator asks it. Raises InputError if capacity or load time is negative."""
-    if kv_capacity_tokens < 0 or load_s < 0:
-        raise InputError("kv_capacity_tokens and load_s must not be negative")
+    """The fitted model as the simulator asks it. Raises InputError unless capacity and load time are 0 or more."""
+    check_instance(kv_capacity_tokens, load_s)
     value = {name: fit.constants.get(name, 0.0) for name in (*LANGUAGE, *ENCODER)}
     table = _linear(np.arange(TABLE_TOKENS + 1, dtype=np.float64), value)
     record = np.zeros(1, COSTS)
@@ -92,6 +103,14 @@ def step_costs(fit: Fit, kv_capacity_tokens: int, load_s: float) -> StepCosts:
     record["encode_step_s"], record["encode_s_per_tile"] = value["encode_step"], value["encode_tile"]
     record["text_only_share"] = 1.0
     return StepCosts(record.view(np.recarray)[0], table, kv_capacity_tokens, load_s, fit.source)
+
+
+def check_instance(kv_capacity_tokens: int, load_s: float) -> None:
+    """Raise InputError unless the capacity and the load time of an instance are numbers of 0 or more."""
+    if not (kv_capacity_tokens >= 0 and 0 <= load_s < inf):
+        raise InputError(
+            f"kv_capacity_tokens and load_s must be 0 or more and finite, not {kv_capacity_tokens} and {load_s:g}"
+        )
 
 
 def _linear(tokens: NDArray[np.float64], value: Mapping[str, float]) -> NDArray[np.float64]:
@@ -171,9 +190,8 @@ def _mixed_up(names: Sequence[str], jacobian: NDArray[np.float64]) -> set[str]:
 
 def _check_told_apart(names: Sequence[str], jacobian: NDArray[np.float64]) -> None:
     if mixed := sorted(_mixed_up(names, jacobian), key=names.index):
-        raise InputError(
-            f"not identifiable: {' and '.join(mixed)} cannot be told apart; measure steps where one changes alone"
-        )
+        missing = "; ".join(TELLING[name] for name in mixed)
+        raise InputError(f"not identifiable: {' and '.join(mixed)} cannot be told apart; measure also: {missing}")
 
 
 def _whole_stages(names: Sequence[str]) -> list[str]:

@@ -86,6 +86,7 @@ def _read(path: Path) -> pd.DataFrame:
 
 def _numbers(path: Path, table: pd.DataFrame, name: str) -> NDArray[np.float64]:
     values = pd.to_numeric(table[name], errors="coerce").to_numpy(float)
+    _refuse(path, table[name].isna().to_numpy(), lambda row: f"{name} is missing")
     _refuse(path, ~np.isfinite(values), lambda row: f"{name} is not a number: {table[name].iloc[row]!r}")
     if name == "seconds":
         _refuse(path, values <= 0, lambda row: f"seconds must be positive, not {values[row]:g}")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from math import ceil
+
+from slackwise.errors import InputError
 from slackwise.latency.images import image_tiles, native_patches
 from slackwise.latency.model import Model
 
@@ -20,6 +23,16 @@ def preprocess_seconds(model: Model, width: int, height: int, images: int = 1) -
     """
     written = pixels_written(model, width, height, images)
     return FIXED_S + SECONDS_PER_PIXEL_IN * width * height + SECONDS_PER_PIXEL_OUT * written
+
+
+def preprocess_images_seconds(model: Model, width: int, height: int, images: int, workers: int) -> float:
+    """Seconds until `workers` workers have preprocessed a request's `images` images of one size, one image at a time.
+
+    ceil(images / workers) rounds. Raises InputError for a size or count below 1.
+    """
+    if workers < 1:
+        raise InputError(f"preprocessing needs at least 1 worker, not {workers}")
+    return ceil(images / workers) * preprocess_seconds(model, width, height, images)
 
 
 def pixels_written(model: Model, width: int, height: int, images: int = 1) -> int:

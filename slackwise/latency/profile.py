@@ -15,7 +15,7 @@ from slackwise.errors import InputError
 from slackwise.files import write_text
 from slackwise.latency.catalogue import folded, resolve
 from slackwise.latency.costs import StepCosts
-from slackwise.latency.fit import ENCODER, LANGUAGE, Fit, step_costs
+from slackwise.latency.fit import ENCODER, LANGUAGE, Fit, check_instance, step_costs
 from slackwise.latency.gpu import gpus
 from slackwise.latency.model import models
 
@@ -23,7 +23,11 @@ FORMAT = "slackwise-latency/1"
 
 
 def profile(fit: Fit, kv_capacity_tokens: int, load_s: float) -> dict[str, Any]:
-    """The JSON document of a fitted model: constants in seconds, errors, source, and what a fit cannot know."""
+    """The JSON document of a fitted model: constants in seconds, errors, source, and what a fit cannot know.
+
+    Raises InputError unless capacity and load time are 0 or more.
+    """
+    check_instance(kv_capacity_tokens, load_s)
     document = {key: value for key, value in asdict(fit).items() if key != "errors"}
     size = np.abs(fit.errors)
     return {
@@ -100,8 +104,10 @@ def _check_constants(path: Path, document: Mapping[str, Any]) -> None:
             raise InputError(f"{path}: constant {missing[0]} is missing")
     if not constants:
         raise InputError(f"{path}: no constants")
-    if not (isfinite(document["load_s"]) and document["load_s"] >= 0 and document["kv_capacity_tokens"] >= 0):
-        raise InputError(f"{path}: kv_capacity_tokens and load_s must be 0 or more")
+    try:
+        check_instance(document["kv_capacity_tokens"], document["load_s"])
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def _costs(path: Path, document: Mapping[str, Any], names: Iterable[str]) -> StepCosts:

@@ -11,7 +11,7 @@ from slackwise.latency.engine import load_engine
 from slackwise.latency.gpu import Gpu
 from slackwise.latency.images import image_tiles, image_tokens
 from slackwise.latency.model import Model
-from slackwise.latency.preprocess import PREPROCESS_SOURCE, preprocess_seconds
+from slackwise.latency.preprocess import PREPROCESS_SOURCE, preprocess_images_seconds
 from slackwise.latency.roofline import roofline
 from slackwise.latency.transfer import LINKS, transfer_seconds
 
@@ -63,8 +63,18 @@ def prefill_seconds(model: Model, costs: StepCosts, text_tokens: int, image_toke
 
 
 def _preprocess(model: Model, size: tuple[int, int]) -> list[Stage]:
-    case = f"1 image of {size[0]}x{size[1]}, one worker"
-    return [Stage("preprocess", case, preprocess_seconds(model, *size), PREPROCESS_SOURCE)]
+    cases = [
+        (
+            f"{images} image{'s' * (images > 1)} of {size[0]}x{size[1]}, {workers} worker{'s' * (workers > 1)}",
+            images,
+            workers,
+        )
+        for images, workers in ((1, 1), (8, 1), (8, 4))
+    ]
+    return [
+        Stage("preprocess", case, preprocess_images_seconds(model, *size, images, workers), PREPROCESS_SOURCE)
+        for case, images, workers in cases
+    ]
 
 
 def _encode(model: Model, costs: StepCosts, size: tuple[int, int]) -> list[tuple[str, str, float]]:

@@ -70,16 +70,16 @@ ENGINE = np.dtype(
         ("step_images", "i8"),  # images of the requests that prefill in the running step
         ("step_pairs", "f8"),  # prefill attention of the running step
         ("generated_tokens", "i8"),
-        ("pool", "i4"),
-        ("queued", "i4"),  # requests
-        ("queued_jobs", "i4"),
-        ("decodes", "i4"),
-        ("in_flight", "i4"),  # requests between two chunks of their prefill
-        ("work", "i4"),  # entries of the running step that encode or prefill
-        ("fresh", "i4"),  # decodes whose first token came after the last decode step
-        ("decoding", "i4"),  # 1 if the running step advances the decodes
-        ("leaping", "i4"),  # 1 if the running step may be cut at any step boundary
-        ("category_decodes", "i4", (len(CLASSES),)),
+        ("pool", "i8"),
+        ("queued", "i8"),  # requests
+        ("queued_jobs", "i8"),
+        ("decodes", "i8"),
+        ("in_flight", "i8"),  # requests between two chunks of their prefill
+        ("work", "i8"),  # entries of the running step that encode or prefill
+        ("fresh", "i8"),  # decodes whose first token came after the last decode step
+        ("decoding", "i8"),  # 1 if the running step advances the decodes
+        ("leaping", "i8"),  # 1 if the running step may be cut at any step boundary
+        ("category_decodes", "i8", (len(CLASSES),)),
     ],
     align=True,
 )
@@ -89,15 +89,15 @@ TABLE = 8193
 
 POOL = np.dtype(
     [
-        ("stages", "i4"),
-        ("max_sequences", "i4"),
-        ("max_step_tokens", "i4"),
+        ("stages", "i8"),
+        ("max_sequences", "i8"),
+        ("max_step_tokens", "i8"),
         ("encoder_budget_tokens", "i8"),
-        ("max_chunk_tokens", "i4"),  # prompt tokens of one request in one step
-        ("max_step_jobs", "i4"),  # encode jobs in one step of an encoder
-        ("prefill_first", "i4"),
-        ("fixed_order", "i4"),  # 1 if the batching policy's order of requests never changes with time
-        ("fixed_job_order", "i4"),  # ... of encode jobs
+        ("max_chunk_tokens", "i8"),  # prompt tokens of one request in one step
+        ("max_step_jobs", "i8"),  # encode jobs in one step of an encoder
+        ("prefill_first", "i8"),
+        ("fixed_order", "i8"),  # 1 if the batching policy's order of requests never changes with time
+        ("fixed_job_order", "i8"),  # ... of encode jobs
         ("watermark_tokens", "i8"),
         ("linear_s", "f8", (TABLE,)),  # seconds of the linear layers by tokens of the step
     ],
@@ -110,17 +110,17 @@ GROUP = np.dtype([("first", "i8"), ("count", "i8"), ("decisions", "i8")], align=
 ENCODING, PREFILLING, DECODING = 0, 1, 2
 """Groups: separate encoders (empty if the prefill instances encode), prefill, separate decode (empty likewise)."""
 
-JOB = np.dtype([("request", "i4"), ("images", "i4"), ("ordinal", "i4"), ("next", "i4"), ("free", "i4")], align=True)
+JOB = np.dtype([("request", "i8"), ("images", "i8"), ("ordinal", "i8"), ("next", "i8"), ("free", "i8")], align=True)
 """An encode job; `next` links the jobs of a request while they are cut; `free` is a table apart: the free jobs."""
 
 SLOT = np.dtype(
     [
         ("rank", "f8"),  # of the unfinished prefill, while they are sorted
-        ("in_flight", "i4"),  # list of requests between two chunks of their prefill
-        ("fresh", "i4"),  # list of decodes whose first token came after the last decode step
-        ("ident", "i4"),  # list of the requests (or jobs) that encode or prefill in the running step ...
-        ("tokens", "i4"),  # ... their prompt tokens
-        ("images", "i4"),  # ... and their images
+        ("in_flight", "i8"),  # list of requests between two chunks of their prefill
+        ("fresh", "i8"),  # list of decodes whose first token came after the last decode step
+        ("ident", "i8"),  # list of the requests (or jobs) that encode or prefill in the running step ...
+        ("tokens", "i8"),  # ... their prompt tokens
+        ("images", "i8"),  # ... and their images
     ],
     align=True,
 )

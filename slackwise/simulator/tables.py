@@ -1,7 +1,7 @@
 """Tables by address: compiled code reaches every array of a run through one record.
 
 Handing the arrays themselves from function to function (20 of them, in a tuple) took Numba 54 s to compile; addresses
-take a few seconds, and a call passes one pointer. The arrays belong to the Python side (state.State), which outlives
+take about 20 s, and a call passes one pointer. The arrays belong to the Python side (state.State), which outlives
 every compiled call. With NUMBA_DISABLE_JIT=1 the same accessors look at the same memory.
 """
 

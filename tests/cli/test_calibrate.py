@@ -55,3 +55,13 @@ def test_a_bad_line_leaves_no_profile(steps: Path, capsys: pytest.CaptureFixture
 def test_a_missing_file_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["calibrate", "absent.csv"]) == 2
     assert "absent.csv" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [["--load-s", "nan"], ["--load-s", "inf"]])
+def test_a_load_time_that_is_no_number_leaves_no_profile(
+    steps: Path, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    profile = steps.with_name("profile.json")
+    assert run(["calibrate", str(steps), "--output", str(profile), *options]) == 2
+    assert "load_s must be 0 or more and finite" in capsys.readouterr().err
+    assert not profile.exists()

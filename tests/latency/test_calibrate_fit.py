@@ -162,7 +162,7 @@ def broken(column: str, value: Any) -> pd.DataFrame:
         (broken("seconds", 0.0), "line 4: seconds must be positive, not 0"),
         (broken("seconds", -1.0), "line 4: seconds must be positive, not -1"),
         (broken("seconds", "fast"), "line 4: seconds is not a number: 'fast'"),
-        (broken("decodes", float("nan")), "line 4: decodes is not a number"),
+        (broken("decodes", float("nan")), "line 4: decodes is missing"),
         (broken("context_tokens", -5), "line 4: context_tokens must not be negative"),
         (broken("images", 2), "line 4: 2 images with 0 tiles"),
         (broken("decodes", 0), "line 4: context tokens without a decode"),

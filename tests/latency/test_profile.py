@@ -113,7 +113,7 @@ def test_an_llm_without_kv_capacity_is_refused(tmp_path: Path) -> None:
         ({"constants": {"step": 1e-3, "encode_step": 0.1, "encode_tile": 0.1}}, "constant slope is missing"),
         ({"constants": {"encode_step": float("inf"), "encode_tile": 0.1}}, "constant encode_step is unknown or not"),
         ({"constants": {}}, "no constants"),
-        ({"load_s": -1}, "kv_capacity_tokens and load_s must be 0 or more"),
+        ({"load_s": -1}, "kv_capacity_tokens and load_s must be 0 or more and finite, not 200000 and -1"),
         ({"kv_capacity_tokens": "many"}, "is not a latency profile"),
         ({"format": "slackwise-latency/9"}, "format is 'slackwise-latency/9'"),
     ],

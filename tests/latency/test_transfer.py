@@ -7,7 +7,7 @@ import pytest
 
 from slackwise.errors import InputError
 from slackwise.latency.model import load_model
-from slackwise.latency.preprocess import pixels_written, preprocess_seconds
+from slackwise.latency.preprocess import pixels_written, preprocess_images_seconds, preprocess_seconds
 from slackwise.latency.transfer import transfer_seconds
 
 LLAMA = load_model("Llama-3.2-11B-Vision")
@@ -49,3 +49,11 @@ def test_preprocessing_counts_padded_pixels_and_grows_with_the_image() -> None:
     assert pixels_written(LLAMA, 100, 100) == 4 * 560**2
     assert pixels_written(load_model("Qwen2.5-VL-7B"), 896, 896) == 896**2
     assert 0.005 < preprocess_seconds(LLAMA, 500, 500) < preprocess_seconds(LLAMA, 2000, 2000) < 0.2
+
+
+def test_preprocessing_is_linear_in_images_and_falls_with_workers() -> None:
+    one = preprocess_seconds(LLAMA, 896, 896)
+    several = [preprocess_images_seconds(LLAMA, 896, 896, 8, workers) for workers in (1, 2, 3, 8, 100)]
+    assert several == pytest.approx([8 * one, 4 * one, 3 * one, one, one])
+    with pytest.raises(InputError, match="at least 1 worker, not 0"):
+        preprocess_images_seconds(LLAMA, 896, 896, 8, 0)

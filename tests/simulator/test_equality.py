@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slackwise.policies.registry import policies
-from slackwise.simulator import Simulation
+from slackwise.simulator import Cluster, Simulation
 from slackwise.simulator.histogram import bucket
 from slackwise.simulator.simulation import ROLES
 from slackwise.simulator.state import BUCKETS, CLASSES
@@ -25,9 +25,14 @@ from tests.simulator.cases import (
     DECODER_ONLY,
     ENGINES,
     FAMILY,
+    OBJECTIVES,
     TOPOLOGIES,
     Shape,
+    configuration,
+    monolith,
     random_simulation,
+    shrink_memory,
+    trace_of,
 )
 from tests.simulator.plain import SHAPES
 from tests.simulator.watched import CORNERS, Watched, differences, gaps
@@ -83,6 +88,40 @@ def test_kernel_and_reference_agree_under_every_policy(role: str, name: str) -> 
         shape = Shape(topology, requests=30, scarce=scarce, names={role: name})
         simulation, reference = run_both(shape, seed)
         assert differences(simulation, reference) == []
+
+
+def agree_by_hand(
+    rows: list[tuple[float, int, int, int]], cluster: Cluster, chunk_tokens: int = 1 << 30
+) -> Counter[str]:
+    """The rows under both, with just enough KV cache for the largest; what the reference met."""
+    simulation = Simulation(
+        trace_of(rows), configuration(cluster, chunking="k_images"), OBJECTIVES, image_context="keep"
+    )
+    shrink_memory(simulation, spare_tokens=0)
+    simulation.state.pools.max_chunk_tokens = chunk_tokens
+    reference = Watched(simulation)
+    simulation.run_until(check=True)
+    reference.run()
+    assert differences(simulation, reference) == []
+    return reference.met
+
+
+def test_kernel_and_reference_agree_when_a_decode_gives_way_to_an_older_prefill() -> None:
+    met = agree_by_hand([(0.0, 0, 1000, 5), (0.001, 0, 20, 200)], monolith(), chunk_tokens=20)
+    assert met["decode preempted beside an unfinished prefill"] > 0
+
+
+def test_kernel_and_reference_agree_when_a_prefill_that_only_encoded_is_preempted() -> None:
+    rows = [(0.0, 0, 19300, 300), (0.001, 0, 290, 300), (0.002, 12, 10, 2)]
+    assert agree_by_hand(rows, monolith())["prefill preempted before its first tokens"] > 0
+
+
+def test_kernel_and_reference_agree_when_a_decode_is_preempted_before_its_first_step() -> None:
+    for tokens in range(60, 100, 2):  # one of them just fills the KV cache
+        met = agree_by_hand([(0.0, 0, 500, 100), (0.1, 0, tokens, 9)], monolith(engine="vllm-0.7"))
+        if met["decode preempted before its first step"] > 0:
+            return
+    pytest.fail("no decode was preempted before its first step")
 
 
 def test_kernel_and_reference_agree_on_a_fixed_order_of_requests_that_change_while_they_wait() -> None:

@@ -147,7 +147,34 @@ def decide_without_counting(state: State) -> None:
     state.clock[0].draws_used += 1
 
 
+def allow_fewer_tokens(state: State) -> None:
+    state.pools.max_step_tokens[1] = 1
+
+
+def encode_more_than_there_is(state: State) -> None:
+    state.requests.images_left[places(state)["finished"][0]] = -1
+
+
+def begin_in_the_future(state: State) -> None:
+    state.engines.step_start_s[2] = state.clock[0].now_s + 1e-9
+
+
+def answer_too_much(state: State) -> None:
+    request = places(state)["finished"][0]
+    state.progress.generated[request] += 1
+    state.tbt.tokens[state.progress.category[request], 0] += 1
+
+
+def follow_another(state: State) -> None:
+    state.matches.winner[1] = int(np.argmax(state.engines.step_end_s))
+
+
 CORRUPTIONS = {
+    allow_fewer_tokens: "instance 2 takes .* tokens of 1",
+    encode_more_than_there_is: "has -1 images and 0 tokens left",
+    begin_in_the_future: "the running step of instance 2 began at",
+    answer_too_much: "has emitted",
+    follow_another: "leads the tournament",
     lose_a_waiting_request: "exactly one place: request .* is in none",
     put_a_request_in_two_places: "exactly one place: request .* is in ",
     count_a_finish_too_many: "counted as finished",
@@ -180,6 +207,18 @@ def test_a_broken_invariant_is_named(corrupt: Corruption) -> None:
     corrupt(state)
     with pytest.raises(CheckError, match=CORRUPTIONS[corrupt]):
         check(state)
+
+
+def test_an_encoder_over_its_budget_is_named() -> None:
+    rows = [(0.0, 1, 1000, 1)] * 5
+    simulation = Simulation(trace_of(rows), configuration(apart(DECODER_ONLY, encoder="vllm")), OBJECTIVES)
+    simulation.state.pools.encoder_budget_tokens[0] = 1 << 30
+    while simulation.state.instances.running[0] < 2:
+        simulation.run_until(next_event_s(simulation.state))
+    check(simulation.state)
+    simulation.state.pools.encoder_budget_tokens[0] = 2000
+    with pytest.raises(CheckError, match=r"instance 0 encodes \d+ of 2000 image tokens"):
+        check(simulation.state)
 
 
 def test_a_clock_that_goes_back_is_named() -> None:

@@ -23,6 +23,11 @@ def test_smaller_fleets_keep_the_ratio(gpus: int, encoders: int, llms: int) -> N
     assert sum(pool.gpus for pool in pools) == gpus
 
 
+def test_the_number_of_text_instances_can_be_chosen() -> None:
+    pools = disaggregated(DECODER_ONLY, GPU, 16, text_instances=3, engine="vllm", encoder="vllm").pools
+    assert [(pool.instances, pool.engine) for pool in pools] == [(4, "vllm"), (3, "vllm")]
+
+
 @pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.parametrize("gpus", [16, 128])
 def test_every_preset_takes_all_the_gpus_it_is_given(name: str, gpus: int) -> None:

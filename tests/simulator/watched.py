@@ -83,13 +83,18 @@ class Watched(Reference):
         self.met["leap"] += bool(decodes) and not chunks
 
     def preempt(self, instance: Instance, now: float) -> None:
-        decoding = set(map(id, instance.decoding))
-        before = {each.number: each.preemptions for each in instance.decoding + instance.prefilling}
+        victim = max(instance.decoding + instance.prefilling, key=lambda each: each.admitted)
+        if victim in instance.decoding:
+            self.met["decode preempted"] += 1
+            self.met["decode preempted beside an unfinished prefill"] += bool(instance.prefilling)
+            stalled = instance.pool.prefill_first and len(victim.token_s) == 1
+            self.met["decode preempted before its first step"] += bool(stalled)
+        else:
+            self.met["prefill preempted"] += 1
+            self.met["prefill preempted before its first tokens"] += victim.prefilled == 0
+        self.met["preempted twice"] += victim.preemptions > 0
+        self.met["preempted away"] += not instance.prefills
         super().preempt(instance, now)
-        for request in [each for each in self.requests if each.preemptions > before.get(each.number, each.preemptions)]:
-            self.met["decode preempted" if id(request) in decoding else "prefill preempted"] += 1
-            self.met["preempted twice"] += before[request.number] > 0
-            self.met["preempted away"] += not instance.prefills
 
 
 def differences(simulation: Simulation, reference: Reference) -> list[str]:
