@@ -40,10 +40,11 @@ GPU_PRIORS = {
     "overlap": (2.0, 0.2),
 }
 ENGINE_PRIORS: Mapping[str, Mapping[str, tuple[float, float]]] = {
-    "vllm": {"layer_s": (50e-6, 0.5), "all_reduce_s": (5e-6, 1.0)},
+    "vllm": {"layer_s": (50e-6, 0.5), "all_reduce_s": (5e-6, 1.0), "ring_step_s": (5e-6, 1.0)},
     "trtllm": {
         "layer_s": (50e-6, 0.5),
         "all_reduce_s": (5e-6, 1.0),
+        "ring_step_s": (5e-6, 1.0),
         "compute": (1.0, 0.03),
         "memory": (1.0, 0.03),
         "attention": (1.0, 0.15),
@@ -62,6 +63,10 @@ ENGINE_PRIORS: Mapping[str, Mapping[str, tuple[float, float]]] = {
         "slow_reduce_bytes_s": (50e9, 1.0),
     },
 }
+
+
+OTHERS = ("all_reduce_s", "slow_reduce_tokens", "slow_reduce_bytes_s", "ring_step_s")
+"""Constants of an engine that are neither a layer's overhead nor a factor of kernels."""
 
 
 def constants(gpus: Sequence[str], pairs: Sequence[tuple[str, str]]) -> list[Constant]:
@@ -87,7 +92,7 @@ def engine_with(name: str, values: Values) -> Engine:
     mine = {key: value for (owner, key), value in values.items() if owner == name}
     kernels = {each.name: mine[each.name] for each in fields(Kernels) if each.name in mine}
     layers = {key.partition("@")[2]: value for key, value in mine.items() if key.startswith("layer_s@")}
-    others = {key: mine[key] for key in ("all_reduce_s", "slow_reduce_tokens", "slow_reduce_bytes_s") if key in mine}
+    others = {key: mine[key] for key in OTHERS if key in mine}
     return replace(
         engine,
         layer_s={**engine.layer_s, **layers},

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from constants import Constant, Values, constants, rates_of
+from forms import SHIPPED, Form
 from measurements import Measurements, subset
 from numpy.typing import NDArray
 
@@ -31,27 +32,36 @@ def predict(measurements: Measurements, values: Values) -> NDArray[np.float64]:
     return np.asarray(encode_seconds(work, rates, measurements.tokens))
 
 
-def fit(rows: Measurements) -> Values:
-    """Constants of all GPUs and engines in `rows`: kernels first, then the engines of `OWN` on top."""
+def fit(rows: Measurements, form: Form = SHIPPED) -> Values:
+    """Constants of all GPUs and engines in `rows`: kernels first, then the engines of `OWN` on top.
+
+    Constants that `form` lacks get the value that leaves them out; the rows must count the work as `form` does.
+    """
     own = rows.table["profile"].isin(OWN).to_numpy()
     values: dict[tuple[str, str], float] = {}
     kernels = subset(rows, ~own)
     if len(kernels.seconds):
         pairs, _ = _pairs(kernels)
-        values.update(_solve(kernels, constants(sorted({gpu for gpu, _ in pairs}), pairs), {}))
+        values.update(_solve(kernels, constants(sorted({gpu for gpu, _ in pairs}), pairs), {}, form))
     whole = subset(rows, own)
     if len(whole.seconds):
-        values.update(_solve(whole, constants([], _pairs(whole)[0]), values))
+        values.update(_solve(whole, constants([], _pairs(whole)[0]), values, form))
     return values
 
 
-def _solve(rows: Measurements, unknowns: Sequence[Constant], held: Values) -> Values:
-    """The constants `unknowns` that fit `rows` best, given the `held` ones."""
+def _solve(rows: Measurements, known: Sequence[Constant], held: Values, form: Form) -> Values:
+    """The constants `known` to the model that fit `rows` best, given the `held` ones."""
+    absent = {(each.owner, each.name): form.absent[each.name] for each in known if each.name in form.absent}
+    unknowns = [each for each in known if each.name not in form.absent]
     centre = np.log([each.centre for each in unknowns])
-    width = np.array([each.width for each in unknowns])
+    width = np.array([each.width for each in unknowns]) * form.prior_width
 
     def values(point: NDArray[np.float64]) -> Values:
-        return {**held, **{(each.owner, each.name): float(np.exp(x)) for each, x in zip(unknowns, point, strict=True)}}
+        return {
+            **held,
+            **absent,
+            **{(each.owner, each.name): float(np.exp(x)) for each, x in zip(unknowns, point, strict=True)},
+        }
 
     def residuals(point: NDArray[np.float64]) -> NDArray[np.float64]:
         errors = np.log(predict(rows, values(point)) / rows.seconds) / SPREAD

@@ -160,7 +160,7 @@ def _row_work(name: str, tensor_parallel: int, stage: str) -> LanguageWork:
     assert found is not None, name
     work = language_work(found, tensor_parallel)
     if stage == "dense_ops":
-        return replace(work, head_bytes=0.0, reduced_bytes_per_token=0.0, reduces=0)
+        return replace(work, head_bytes=0.0, reduced_bytes_per_token=0.0, reduces=0, ring_steps=0)
     return work
 
 

@@ -13,6 +13,7 @@ import argparse
 import json
 import platform
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ import pandas as pd
 from constants import Values, write_fitted
 from fit import fit, predict
 from measurements import encoder_rows, language_rows, read, subset
+from nested import nested
 from report import markdown, scores
 
 from slackwise.errors import SlackwiseError
@@ -51,10 +53,11 @@ def held_out(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def publish(held: pd.DataFrame, shipped: pd.DataFrame) -> None:
-    """Write the tables between the markers of docs/latency.md."""
+def publish(held: pd.DataFrame, chosen: pd.DataFrame, shipped: pd.DataFrame) -> None:
+    """Write the tables between the markers of docs/latency.md: models left out, nested, and in sample."""
     by_stage = markdown(held, ["profile", "gpu", "stage"], ["engine", "GPU", "stage"])
     by_model = markdown(held, ["profile", "gpu", "model", "tp"], ["engine", "GPU", "model", "TP"])
+    nesting = markdown(chosen, ["profile", "gpu", "stage"], ["engine", "GPU", "stage"])
     in_sample = markdown(shipped, ["profile", "gpu", "stage"], ["engine", "GPU", "stage"])
     versions = f"Python {platform.python_version()}, NumPy {np.__version__}"
     text = DOCS.read_text(encoding="utf-8")
@@ -63,10 +66,20 @@ def publish(held: pd.DataFrame, shipped: pd.DataFrame) -> None:
     body = (
         f"Written by `benchmarks/fidelity/roofline.py --fit` ({versions}).\n\n"
         f"### Models left out of the fit\n\n{by_stage}\n\n"
-        f"### The same, by model and tensor parallelism\n\n{by_model}\n\n"
+        f"### Form and constants chosen without the model left out\n\n{_forms(chosen)}\n\n{nesting}\n\n"
+        f"### Models left out, by model and tensor parallelism\n\n{by_model}\n\n"
         f"### Shipped constants, fitted to all models\n\n{in_sample}"
     )
     write_text(DOCS, f"{before}{BEGIN}\n\n{body}\n\n{END}{after}")
+
+
+def _forms(chosen: pd.DataFrame) -> str:
+    """Which form was chosen for which models, as a Markdown list."""
+    lines = ["Forms chosen:", ""]
+    for form, models in chosen.groupby("form")["model"]:
+        names = sorted({str(name).rpartition("/")[2] for name in models})
+        lines += textwrap.wrap(f"- {form}: {', '.join(names)}", width=118, subsequent_indent="  ")
+    return "\n".join(lines)
 
 
 def arguments(given: list[str] | None) -> argparse.Namespace:
@@ -86,7 +99,7 @@ def run(options: argparse.Namespace) -> None:
     if options.fit:
         values = fit(language_rows(table))
         write_fitted(values)
-        publish(found, scored(table, values))
+        publish(found, nested(table), scored(table, values))
     if options.json:
         print(json.dumps({**scores(found), "skipped": skipped}, indent=2, allow_nan=False))
     else:

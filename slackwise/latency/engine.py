@@ -36,6 +36,8 @@ class Engine:
     kernels: Kernels = field(default_factory=Kernels)
     slow_reduce_tokens: float = 1e12  # tokens of a step beyond which all-reduces slow down
     slow_reduce_bytes_s: float = 1e12
+    ring_bytes: float = 1e18  # size of an all-reduce from which the engine leaves its own kernel for NCCL's ring
+    ring_step_s: float = 0.0  # latency of each of the 2 (n - 1) steps of that ring
 
     def layer_seconds(self, gpu: str) -> float:
         """Overhead of one layer on `gpu`. Raises InputError if this engine was never measured there."""

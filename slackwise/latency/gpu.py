@@ -29,6 +29,7 @@ class Gpu:
     memory_bytes_s: float  # memory bandwidth
     memory_bytes: float
     nvlink_bytes_s: float  # one way
+    switch_sums: bool  # whether the NVLink switch adds up all-reduces itself (NVLink SHARP)
     efficiency: Efficiency
     source: str
 

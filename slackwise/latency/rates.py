@@ -28,6 +28,8 @@ class Rates:
     all_reduce_s: Value
     slow_reduce_tokens: Value  # tokens of a step beyond which all-reduces slow down
     slow_reduce_bytes_s: Value
+    ring_bytes: Value  # size of an all-reduce from which it runs as a ring, step by step
+    ring_step_s: Value  # latency of one step of such a ring; 0 where the GPUs' switch sums
 
 
 def rates(gpu: Gpu, engine: Engine) -> Rates:
@@ -44,4 +46,6 @@ def rates(gpu: Gpu, engine: Engine) -> Rates:
         all_reduce_s=engine.all_reduce_s,
         slow_reduce_tokens=engine.slow_reduce_tokens,
         slow_reduce_bytes_s=engine.slow_reduce_bytes_s,
+        ring_bytes=engine.ring_bytes,
+        ring_step_s=0.0 if gpu.switch_sums else engine.ring_step_s,
     )

@@ -37,10 +37,23 @@ def head_seconds(work: LanguageWork, rates: Rates, tokens: Value) -> Value:
 
 
 def reduce_seconds(work: LanguageWork, rates: Rates, tokens: Value) -> Value:
-    """Data of the all-reduces of all layers; beyond `slow_reduce_tokens` at a slower rate as well."""
+    """The all-reduces of all layers, their start apart.
+
+    bytes / rate, beyond `slow_reduce_tokens` at a slower rate as well; large ones pay the steps of a ring.
+    """
     seconds = work.reduced_bytes_per_token * tokens / rates.reduce_bytes_s
     slow_tokens = np.maximum(tokens - rates.slow_reduce_tokens, 0.0)
-    return seconds + work.reduced_bytes_per_token * slow_tokens / rates.slow_reduce_bytes_s
+    seconds = seconds + work.reduced_bytes_per_token * slow_tokens / rates.slow_reduce_bytes_s
+    return seconds + ring_seconds(work.ring_steps, work.message_bytes_per_token * tokens, rates)
+
+
+def ring_seconds(steps: Value, message_bytes: Value, rates: Rates) -> Value:
+    """Latency of `steps` steps of rings, if all-reduces of `message_bytes` are large enough to run as rings.
+
+    vLLM's own all-reduce takes messages below 8 MiB (custom_all_reduce.py, 2023 to 2025); larger ones go to NCCL, whose
+    latency grows with the GPUs: measured steps of two models on 2, 4 and 8 A100s jump at that size.
+    """
+    return np.where(message_bytes >= rates.ring_bytes, steps * rates.ring_step_s, 0.0)
 
 
 def table_seconds(work: LanguageWork, rates: Rates, tokens: Value) -> Value:
@@ -60,4 +73,5 @@ def encode_seconds(work: VisionWork, rates: Rates, tiles: Value) -> Value:
     per_tile_s = work.attention_flops / rates.attention_flops_s + work.activation_bytes / rates.weight_bytes_s
     per_tile_s = per_tile_s + work.reduced_bytes / rates.reduce_bytes_s
     fixed_s = fixed_seconds(work.layers, rates, work.reduces)
+    fixed_s = fixed_s + ring_seconds(work.ring_steps, work.message_bytes * tiles, rates)
     return fixed_s + soft_maximum(compute_s, memory_s, rates.overlap) + per_tile_s * tiles

@@ -26,6 +26,8 @@ class LanguageWork:
     kv_bytes_per_token: Value  # read in decode, and held in memory
     reduced_bytes_per_token: Value  # of all all-reduces of a step, see `all_reduced`
     reduces: Value  # all-reduces of a step
+    message_bytes_per_token: Value  # size of one all-reduce
+    ring_steps: Value  # of all all-reduces of a step, were each a ring
 
 
 def language_work(language: Language, tensor_parallel: int) -> LanguageWork:
@@ -49,6 +51,8 @@ def language_work(language: Language, tensor_parallel: int) -> LanguageWork:
         kv_bytes_per_token=2 * BYTES * kv_heads * language.head_dim * language.layers,
         reduced_bytes_per_token=2 * layers * all_reduced(BYTES * language.hidden, tensor_parallel),
         reduces=2 * layers if tensor_parallel > 1 else 0,
+        message_bytes_per_token=BYTES * language.hidden,
+        ring_steps=2 * layers * ring_steps(tensor_parallel),
     )
 
 
@@ -63,6 +67,8 @@ class VisionWork:
     activation_bytes: Value  # read and written by the layers
     reduced_bytes: Value  # of all all-reduces, see `all_reduced`
     reduces: Value  # all-reduces of a step
+    message_bytes: Value  # size of one all-reduce
+    ring_steps: Value  # of all all-reduces of a step, were each a ring
 
 
 def vision_work(vision: Vision, sequence: int, connector_params: int, tensor_parallel: int) -> VisionWork:
@@ -85,6 +91,8 @@ def vision_work(vision: Vision, sequence: int, connector_params: int, tensor_par
         activation_bytes=BYTES * vision.layers * values * sequence,
         reduced_bytes=reduces * all_reduced(BYTES * vision.hidden * sequence, tensor_parallel),
         reduces=reduces,
+        message_bytes=BYTES * vision.hidden * sequence,
+        ring_steps=reduces * ring_steps(tensor_parallel),
     )
 
 
@@ -123,6 +131,11 @@ def all_reduced(size: float, tensor_parallel: int) -> float:
     those on 2, where a ring would take 1.75 times.
     """
     return sqrt(2 * (tensor_parallel - 1) / tensor_parallel) * size
+
+
+def ring_steps(tensor_parallel: int) -> int:
+    """Steps of one all-reduce in a ring of `tensor_parallel` GPUs: 2 (n - 1), to sum the parts and to spread them."""
+    return 2 * (tensor_parallel - 1)
 
 
 def _attended(vision: Vision, sequence: int) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from slackwise.errors import InputError
 from slackwise.latency.images import image_tiles, image_tokens
 from slackwise.latency.model import load_model, models
+from slackwise.latency.roofline import model_vision_work
 
 SHARED = Path(os.environ.get("SLACKWISE_SHARED", Path(__file__).parents[3] / "shared"))
 sides = st.integers(1, 5000)
@@ -116,3 +119,17 @@ def test_names_may_be_shortened_where_unambiguous() -> None:
 def test_an_ambiguous_or_unknown_model_is_refused_with_the_known_ones(name: str) -> None:
     with pytest.raises(InputError, match=r"unknown model .* Known: InternVL2.5-26B"):
         load_model(name)
+
+
+@pytest.mark.parametrize("name", models())
+def test_flops_agree_with_the_reference(name: str, reference: dict[str, Any]) -> None:
+    """Encoder of one tile (image, at native resolution), LLM of one token, output table; heads padded apart."""
+    model, expected = load_model(name), reference[name]["flops"]
+    vision = model_vision_work(replace(model, connector_params=0), (896, 896), 1)
+    head_dim = model.vision.hidden / model.vision.heads
+    attention = vision.attention_flops * head_dim / (16 * ceil(head_dim / 16))
+    tile = expected.get("encoder_per_tile") or expected["encoder_per_image_4_tiles"] / 4
+    assert vision.linear_flops + attention == pytest.approx(tile, rel=1e-4)
+    token = expected.get("llm_per_token_linear") or expected["llm_per_text_token_linear_image_request"]
+    assert model.language.token_flops == pytest.approx(token, rel=1e-6)
+    assert 2 * model.language.head_params == expected["lm_head_per_token"]

@@ -140,3 +140,22 @@ def test_engine_overheads_are_known_for_every_gpu() -> None:
     assert all(
         load_engine(engine).layer_seconds(gpu) > 0 for engine in ("vllm", "vllm-0.7", "trtllm") for gpu in gpus()
     )
+
+
+def jump(model: str, gpu: str, tensor_parallel: int, tokens: int) -> float:
+    """How much more the step to `tokens` tokens costs than the one after it."""
+    table = roofline(load_model(model), load_gpu(gpu), tensor_parallel).linear_s
+    return float((table[tokens] - table[tokens - 1]) - (table[tokens + 1] - table[tokens]))
+
+
+def test_all_reduces_from_8_mib_on_pay_the_steps_of_a_ring_on_gpus_whose_switch_cannot_sum() -> None:
+    """8 MiB are 512 tokens of hidden size 8192 in bf16."""
+    four, eight = (jump("LLaVA-OneVision-72B", "A100-80GB", tp, 512) for tp in (4, 8))
+    assert eight / four == pytest.approx(7 / 3, rel=0.02)
+    assert eight > 5e-3
+    assert abs(jump("LLaVA-OneVision-72B", "A100-80GB", 8, 500)) < 1e-5
+    assert abs(jump("LLaVA-OneVision-72B", "H100", 8, 512)) < 1e-5
+
+
+def test_a_single_gpu_reduces_nothing() -> None:
+    assert abs(jump("Qwen3-VL-8B", "A100-80GB", 1, 1024)) < 1e-5

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slackwise.simulator import Simulation
+from slackwise.simulator.histogram import upper_edge
 from slackwise.simulator.reference import Instance, Job, Reference, Request
+from slackwise.simulator.state import BUCKETS, CLASSES
 
 CORNERS = (
     "requests", "decode preempted", "prefill preempted", "preempted twice", "leap", "leap cut by a delivery",
@@ -20,6 +22,10 @@ CORNERS = (
     "handed over", "KV held for another", "jobs beside decodes", "preempted away",
 )  # fmt: skip
 """What a sample of random cases has to contain before it may be said to prove anything."""
+
+
+EDGE = 1e-8
+"""Relative distance from the edge of a bucket within which rounding may put a gap on either side."""
 
 
 class Watched(Reference):
@@ -109,6 +115,7 @@ def differences(simulation: Simulation, reference: Reference) -> list[str]:
         *_unlike("preemptions", hidden.preemptions, [each.preemptions for each in requests]),
         *_unlike("steps", simulation.state.instances.steps, [each.steps for each in reference.instances]),
         *_unlike("assigned", simulation.state.instances.assigned, [each.assigned for each in reference.instances]),
+        *_histogram(simulation, reference),
         *_unlike("tokens", simulation.state.tbt.tokens.sum(), sum(len(each.token_s) - 1 for each in requests)),
     ]
     if np.isnan(hidden.finish_s).any() or not simulation.done:
@@ -117,9 +124,21 @@ def differences(simulation: Simulation, reference: Reference) -> list[str]:
 
 
 def gaps(reference: Reference, category: int) -> NDArray[np.float64]:
-    """Every time between tokens of the requests of a class."""
+    """Every time between tokens of the requests of a class, in order of size."""
     mine = [each for each in reference.requests if each.hidden.category == category]
-    return np.concatenate([np.zeros(0), *(np.diff(each.token_s) for each in mine)])
+    return np.sort(np.concatenate([np.zeros(0), *(np.diff(each.token_s) for each in mine)]))
+
+
+def _histogram(simulation: Simulation, reference: Reference) -> list[str]:
+    """Tokens of the TBT histogram up to each edge must be those of the reference; on the edge itself either way."""
+    edges, found = np.array([upper_edge(at) for at in range(BUCKETS - 1)]), []
+    for category in range(len(CLASSES)):
+        every = gaps(reference, category)
+        told = np.cumsum(simulation.state.tbt.tokens[category])[:-1]
+        fewest, most = (np.searchsorted(every, edges * (1 + error)) for error in (-EDGE, EDGE))
+        wrong = np.flatnonzero((told < fewest) | (told > most))
+        found += [f"TBT of class {category} around {edges[wrong[0]]} s"] if len(wrong) else []
+    return found
 
 
 def _apart(name: str, kernel: Any, reference: list[float]) -> list[str]:
