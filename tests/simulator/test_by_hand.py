@@ -236,3 +236,20 @@ def test_the_watermark_of_vllm_07_keeps_a_request_waiting_that_would_fit_without
         finish_s.append(times(simulation, "finish_s")[1])
         assert simulation.state.progress.preemptions.sum() == 0
     assert finish_s[0] < finish_s[1]
+
+
+def test_an_idle_instance_begins_after_all_that_comes_at_one_time() -> None:
+    alone = served([(0.0, 1, 50, 1)], apart(DECODER_ONLY))
+    delivered_s = float(times(alone, "encoded_s")[0] + times(alone, "transfer_s")[0])
+    run = served([(0.0, 1, 50, 1), (delivered_s, 0, 100, 1)], apart(DECODER_ONLY))
+    prompt = int(run.state.requests.prompt_tokens[0])
+    both_s = delivered_s + prefill_s(run, (0, prompt), (0, 100), text_only=False)
+    assert times(run, "first_token_s").tolist() == pytest.approx([both_s, both_s], rel=1e-12)
+
+
+def test_whoever_arrives_at_the_end_of_a_step_is_in_the_next() -> None:
+    end_s = float(times(served([(0.0, 0, 100, 1)], monolith()), "finish_s")[0])
+    both = served([(0.0, 0, 100, 2), (end_s, 0, 200, 1)], monolith())
+    costs, linear_s = both.state.costs[0], both.state.pools[0].linear_s
+    mixed_s = float(step_seconds(costs, linear_s, 201, 100, 0.5 * 200**2, 0, True))
+    assert times(both, "finish_s").tolist() == [pytest.approx(end_s + mixed_s, rel=1e-12)] * 2
