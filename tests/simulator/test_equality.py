@@ -89,13 +89,18 @@ def test_kernel_and_reference_agree_under_every_policy(role: str, name: str) -> 
 
 
 def agree_by_hand(
-    rows: list[tuple[float, int, int, int]], cluster: Cluster, chunk_tokens: int = 1 << 30, batching: str = "fcfs"
+    rows: list[tuple[float, int, int, int]],
+    cluster: Cluster,
+    chunk_tokens: int = 1 << 30,
+    step_tokens: int = 1 << 17,
+    batching: str = "fcfs",
 ) -> Counter[str]:
     """The rows under both, with just enough KV cache for the largest; what the reference met."""
     chosen = configuration(cluster, chunking="k_images", batching=batching)
     simulation = Simulation(trace_of(rows), chosen, OBJECTIVES, image_context="keep")
     shrink_memory(simulation, spare_tokens=0)
     simulation.state.pools.max_chunk_tokens = chunk_tokens
+    simulation.state.pools.max_step_tokens = simulation.state.instances.token_budget_left = step_tokens
     reference = Watched(simulation)
     simulation.run_until(check=True)
     reference.run()
@@ -113,7 +118,7 @@ def test_kernel_and_reference_agree_when_a_preemption_makes_room_for_whoever_wai
 @pytest.mark.parametrize("batching", ["fcfs", "edf", "hrrn"])
 def test_kernel_and_reference_agree_on_unfinished_prefills_of_equal_rank(batching: str) -> None:
     rows = [(0.0, 0, 200, 5)] * 4 + [(5.0, 0, 5000, 1)]  # the last makes the KV cache large
-    met = agree_by_hand(rows, monolith(), chunk_tokens=60, batching=batching)
+    met = agree_by_hand(rows, monolith(), chunk_tokens=60, step_tokens=100, batching=batching)
     assert met["several unfinished prefills"] > 0
 
 
