@@ -15,7 +15,7 @@ test: $(VENV)/.installed-test
 check: test
 
 lint: $(VENV)/.installed-test
-	$(BIN)/pre-commit run --all-files
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pre-commit run --all-files
 
 types: $(VENV)/.installed-test
 	$(BIN)/mypy
