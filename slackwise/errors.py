@@ -44,6 +44,6 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     """
     names = sorted(known)
     folded = {each.lower(): each for each in names}
-    close = get_close_matches(name.lower(), list(folded), n=1, cutoff=0.5)
+    close = get_close_matches(name.lower(), list(folded), n=1, cutoff=0.3)
     hint = f" did you mean '{folded[close[0]]}'?" if close else ""
     return InputError(f"unknown {kind} '{name}':{hint} Known: {', '.join(names) or 'none'}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
@@ -36,7 +37,7 @@ def record(kind: type[Record], table: Mapping[str, Any], where: str) -> Record:
 
 
 def resolve(kind: str, name: str, known: Iterable[str]) -> str:
-    """The catalogue's spelling of `name`: case and punctuation aside, the whole name or an unambiguous beginning.
+    """The catalogue's spelling of `name`: case and punctuation aside, the whole name or its unambiguous first words.
 
     >>> resolve("GPU", "a100", ["A100-80GB", "H100"])
     'A100-80GB'
@@ -48,10 +49,16 @@ def resolve(kind: str, name: str, known: Iterable[str]) -> str:
     wanted = folded(name)
     if wanted in by_letters:
         return by_letters[wanted]
-    matches = [each for key, each in by_letters.items() if wanted and key.startswith(wanted)]
+    matches = [each for each in names if wanted in beginnings(each)]
     if len(matches) != 1:
         raise unknown(kind, name, names)
     return matches[0]
+
+
+def beginnings(name: str) -> list[str]:
+    """The first words of `name`, 1, 2, ... of them, folded: "A10" begins no word of "A100-80GB"."""
+    words = [folded(word) for word in re.split(r"[^0-9A-Za-z]+", name)]
+    return ["".join(words[: count + 1]) for count in range(len(words))]
 
 
 def folded(name: str) -> str:

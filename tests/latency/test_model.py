@@ -115,7 +115,7 @@ def test_names_may_be_shortened_where_unambiguous() -> None:
     assert load_model("InternVL-2.5").name == "InternVL2.5-26B"
 
 
-@pytest.mark.parametrize("name", ["LLaVA-OneVision", "Lama-3.2-11B", ""])
+@pytest.mark.parametrize("name", ["LLaVA-OneVision", "Lama-3.2-11B", "Llama-3.2-1", ""])
 def test_an_ambiguous_or_unknown_model_is_refused_with_the_known_ones(name: str) -> None:
     with pytest.raises(InputError, match=r"unknown model .* Known: InternVL2.5-26B"):
         load_model(name)
