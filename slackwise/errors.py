@@ -37,13 +37,14 @@ class CheckError(SlackwiseError):
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
-    """The error for an unknown name; it names the closest known one and lists the rest.
+    """The error for an unknown name: names the closest known one, first one that begins with it, and lists all.
 
     >>> str(unknown("GPU", "A100", ["A100-80GB", "H100"]))
     "unknown GPU 'A100': did you mean 'A100-80GB'? Known: A100-80GB, H100"
     """
     names = sorted(known)
     folded = {each.lower(): each for each in names}
-    close = get_close_matches(name.lower(), list(folded), n=1, cutoff=0.3)
+    begun = [each for each in folded if name and each.startswith(name.lower())]
+    close = begun or get_close_matches(name.lower(), list(folded), n=1, cutoff=0.3)
     hint = f" did you mean '{folded[close[0]]}'?" if close else ""
     return InputError(f"unknown {kind} '{name}':{hint} Known: {', '.join(names) or 'none'}")
