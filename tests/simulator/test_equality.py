@@ -40,6 +40,16 @@ EVERY_POLICY = [(role, policy.name) for role in ROLES for policy in policies(FAM
 
 CROWDED = list(product(TOPOLOGIES, [CROSS_ATTENTION, DECODER_ONLY], ENGINES, [True, False]))
 
+COMMON = {
+    "encode_routing": ["least_requests", "predicted_completion"],
+    "encode_batching": ["fcfs", "least_slack", "hrrn"],
+    "chunking": ["none", "per_image", "k_images", "encoder_budget", "tile_budget"],
+    "routing": ["least_requests", "predicted_completion", "random"],
+    "batching": ["fcfs", "least_slack", "hrrn", "modality_size_priority", "modality_class_aging", "sjf", "edf"],
+    "decode_routing": ["least_requests", "random"],
+}
+"""Policies of the fixed cases, so that a new policy changes none of them."""
+
 shapes = st.builds(
     Shape,
     topology=st.sampled_from(TOPOLOGIES),
@@ -65,12 +75,13 @@ def run_both(shape: Shape, seed: int) -> tuple[Simulation, Watched]:
 
 def test_kernel_and_reference_agree_in_every_corner_of_the_rules() -> None:
     met: Counter[str] = Counter()
-    for seed, (topology, model, engine, chatty) in enumerate(CROWDED * 2):
-        shape = Shape(topology, model, engine, ENGINES[seed % 3], 40, chatty, scarce=True, bursts=seed % 2 == 0)
+    for seed, (topology, model, engine, chatty) in enumerate(CROWDED):
+        names = {role: each[seed // 2 % len(each)] for role, each in COMMON.items()}
+        shape = Shape(topology, model, engine, ENGINES[seed % 3], 30, chatty, True, seed % 2 == 0, names=names)
         simulation, reference = run_both(shape, seed)
         assert differences(simulation, reference) == []
         met.update(reference.met)
-    assert {corner: met[corner] for corner in CORNERS if met[corner] < 5} == {}
+    assert {corner: met[corner] for corner in CORNERS if met[corner] < 3} == {}
 
 
 @settings(max_examples=120, deadline=None, derandomize=True, database=None)
