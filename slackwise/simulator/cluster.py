@@ -8,7 +8,7 @@ from pathlib import Path
 from slackwise.errors import InputError, unknown
 from slackwise.latency.costs import StepCosts
 from slackwise.latency.gpu import load_gpu
-from slackwise.latency.model import Model, load_model
+from slackwise.latency.model import load_model
 from slackwise.latency.perturb import perturbed
 from slackwise.latency.profile import instance_costs
 from slackwise.latency.roofline import roofline
@@ -135,8 +135,3 @@ class Cluster:
     def describe(self) -> str:
         """One line: model, topology, instances, GPUs."""
         return f"{self.model} on {self.gpus} x {self.gpu}: {' + '.join(pool.describe() for pool in self.pools)}"
-
-
-def loaded_model(cluster: Cluster) -> Model:
-    """The model of a cluster."""
-    return load_model(cluster.model)

@@ -172,6 +172,6 @@ def finish_job(s: Any, encoder: int, job: int, now: float, policies: Any) -> boo
     if progress.jobs_left == 0:
         progress.encoded_s, progress.encoder = now, encoder
         return True
-    if changed:
+    if changed and pool_of(s, engine_of(s, encoder).pool).ranks_estimates == 1:
         rerank_siblings(s, request, now, policies)
     return False

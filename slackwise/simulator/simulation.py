@@ -147,6 +147,7 @@ def _fill_pools(
         record.prefill_first = rules.prefill_first and bool(bits & PREFILL)
         record.fixed_order = batching.fixed_order(params)
         record.fixed_job_order = _ranked_once(job_batching, job_params)
+        record.ranks_estimates = "request.encode_estimate_s" in job_batching.inputs
         record.watermark_tokens = _watermark(pool, costs[at])
         record.linear_s = _table(costs[at])
         state.costs[at] = costs[at].record

@@ -98,6 +98,7 @@ POOL = np.dtype(
         ("prefill_first", "i8"),
         ("fixed_order", "i8"),  # 1 if the batching policy's order of requests never changes with time
         ("fixed_job_order", "i8"),  # ... of encode jobs
+        ("ranks_estimates", "i8"),  # 1 if the rank of an encode job hangs on its request's encode estimate
         ("watermark_tokens", "i8"),
         ("linear_s", "f8", (TABLE,)),  # seconds of the linear layers by tokens of the step
     ],
