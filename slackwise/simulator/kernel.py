@@ -109,7 +109,8 @@ def advance(s: Any, until: float, policies: Any) -> int:
         elif delivery == now:
             receive(s, now, policies)
         else:
-            end(s, stepping, now, policies)
+            if engine_of(s, stepping).leap_steps > 0:  # none if it was idle
+                end(s, stepping, now, policies)
             begin(s, stepping, now, policies)
 
 
