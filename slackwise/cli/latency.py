@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from slackwise.cli.options import json_option, print_json
+from slackwise.cli.options import json_option, no_seed_option, print_json
 
 if TYPE_CHECKING:
     from slackwise.latency.stages import Stage
@@ -26,6 +26,7 @@ def command() -> None:
 @click.option("--engine", default="vllm", show_default=True, help="Engine generation whose overheads apply.")
 @click.option("--image", "image_size", type=(int, int), default=(896, 896), show_default=True, help="Width and height.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw the curves into this file (png, svg, pdf).")
+@no_seed_option
 @json_option
 def show(
     model: str, gpu: str, tp: int, engine: str, image_size: tuple[int, int], plot: Path | None, as_json: bool

@@ -17,6 +17,11 @@ seed_option = click.option(
 )
 out_option = click.option("--out", type=click.Path(path_type=Path), help="Write the JSON document to this file too.")
 
+no_seed_option = click.option(
+    "--seed", type=click.IntRange(min=0), expose_value=False, help="Taken by every command; nothing is drawn here."
+)
+"""For commands without randomness, so that a script may pass its seed to all."""
+
 
 def check_output(path: Path | None) -> None:
     """Raise InputError, before any work, if `path` cannot be written."""

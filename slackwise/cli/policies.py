@@ -6,7 +6,7 @@ import textwrap
 
 import click
 
-from slackwise.cli.options import json_option, print_json
+from slackwise.cli.options import json_option, no_seed_option, print_json
 
 family_option = click.option("--family", help="Only this family: routing, batching, chunking or provisioning.")
 
@@ -18,6 +18,7 @@ def command() -> None:
 
 @command.command("list")
 @family_option
+@no_seed_option
 @json_option
 def list_policies(family: str | None, as_json: bool) -> None:
     """List every policy, built in or installed as a plug-in."""
@@ -35,6 +36,7 @@ def list_policies(family: str | None, as_json: bool) -> None:
 @command.command()
 @click.argument("name")
 @family_option
+@no_seed_option
 @json_option
 def show(name: str, family: str | None, as_json: bool) -> None:
     """Show the policy NAME (or module:function): formula with units, knobs, source, trade-offs."""

@@ -11,7 +11,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from slackwise.cli.options import json_option, print_json, seed_option
+from slackwise.cli.options import json_option, no_seed_option, print_json, seed_option
 from slackwise.cli.progress import download_bar, working
 from slackwise.errors import InputError, unknown
 from slackwise.traces import (
@@ -91,6 +91,7 @@ def command() -> None:
 @command.command("describe")
 @input_options
 @click.option("--plot", "picture", type=click.Path(path_type=Path), help="Draw it: a .png file, or a folder of them.")
+@no_seed_option
 @json_option
 def describe_command(
     source: Path, image_count: str | None, skip_bad_rows: bool, picture: Path | None, as_json: bool
@@ -120,6 +121,7 @@ def describe_command(
 @output_argument
 @click.option("--from", "start", type=moment, default="0", show_default=True, help="Begin: 90, 15min, 2h, 1d or UTC.")
 @click.option("--to", "end", type=moment, help="End, not included. [default: the end of the trace]")
+@no_seed_option
 @json_option
 def slice_command(
     source: Path,
@@ -176,6 +178,7 @@ def scale_command(
 @click.option("--test", type=int, default=2, show_default=True, help="Days to report on.")
 @click.option("--day", type=duration_s, default="1d", show_default=True, help="Length of a day, for short traces.")
 @click.option("--format", "ending", type=click.Choice([e[1:] for e in ENDINGS]), default="csv.gz", show_default=True)
+@no_seed_option
 @json_option
 def split_command(
     source: Path,
@@ -207,6 +210,7 @@ def split_command(
 @click.argument("output", metavar="[OUTPUT]", required=False, default=FILE_NAME, type=click.Path(path_type=Path))
 @click.option("--url", default=AZURE_LMM_2025, show_default=True, help="Where to download from.")
 @click.option("--rows", type=click.IntRange(min=1), help="Rows that another file than the real week must have.")
+@no_seed_option
 @json_option
 def fetch_command(output: Path, url: str, rows: int | None, as_json: bool) -> None:
     """Download the real week (8.5 MB) and check it; run again to go on after an interruption.
@@ -253,6 +257,7 @@ def synthesize_command(
 @command.command("convert")
 @input_options
 @output_argument
+@no_seed_option
 @json_option
 def convert_command(source: Path, image_count: str | None, skip_bad_rows: bool, output: Path, as_json: bool) -> None:
     """Write a trace in another format."""

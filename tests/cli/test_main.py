@@ -60,3 +60,23 @@ def test_help_of_the_whole_loads_no_command_and_no_optional_dependency() -> None
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+EVERY_COMMAND = [
+    "demo", "simulate", "compare", "capacity", "policies list", "policies show", "bench kernel", "trace describe",
+    "trace slice", "trace scale", "trace split", "trace fetch", "trace synthesize", "trace convert", "latency show",
+    "calibrate",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", EVERY_COMMAND)
+def test_every_command_takes_json_and_a_seed(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*command.split(), "--help"]) == 0
+    told = capsys.readouterr().out
+    assert "--json" in told
+    assert "--seed" in told
+
+
+def test_a_group_without_a_command_shows_its_help_as_it_is_laid_out(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["trace"]) == 2
+    assert "\n  synthesize " in capsys.readouterr().err
