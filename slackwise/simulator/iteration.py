@@ -148,7 +148,6 @@ def end_decodes(s: Any, instance: int, now: float) -> None:
     engine.decode_steps += steps
     engine.decode_kv_tokens += steps * decodes
     engine.kv_used_tokens += steps * decodes
-    engine.generated_tokens += steps * decodes
     engine.last_decode_s = now
 
 
@@ -217,7 +216,6 @@ def finish_prefill(s: Any, instance: int, request: int, now: float, policies: An
     else:
         record_one(s, progress.category, now - progress.last_token_s)
     progress.generated += 1
-    engine.generated_tokens += 1
     progress.last_token_s = now
     if progress.generated >= progress.output_tokens:
         engine.kv_used_tokens -= progress.target_tokens + progress.image_kv_tokens

@@ -69,7 +69,6 @@ ENGINE = np.dtype(
         ("step_tiles", "i8"),
         ("step_images", "i8"),  # images of the requests that prefill in the running step
         ("step_pairs", "f8"),  # prefill attention of the running step
-        ("generated_tokens", "i8"),
         ("pool", "i8"),
         ("queued", "i8"),  # requests
         ("queued_jobs", "i8"),
