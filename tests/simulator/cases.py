@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -75,16 +75,19 @@ class Shape:
     names: Mapping[str, str] = field(default_factory=dict)  # policies by role; the rest is random
 
 
-def random_simulation(shape: Shape, seed: int) -> Simulation:
-    """A simulation of a random workload on a random cluster under random policies and limits."""
+def random_simulation(shape: Shape, seed: int, more_tokens: int = 0) -> Simulation:
+    """A simulation of a random workload on a random cluster under random policies and limits.
+
+    `more_tokens` lengthens every output and changes nothing else, unless `shape` is scarce: memory goes by the largest.
+    """
     generator = stream(seed, "test case")
     pools = random_pools(shape, generator)
     chosen = {role: shape.names.get(role) or _any(FAMILY[role], generator) for role in ROLES}
     settled = {role: random_choice(FAMILY[role], name, generator) for role, name in chosen.items()}
     cluster = Cluster(shape.model, GPU, pools)
-    made = Simulation(
-        random_trace(shape, generator), Configuration("random", cluster, Policies(**settled)), OBJECTIVES, seed
-    )
+    trace = random_trace(shape, generator)
+    trace = replace(trace, output_tokens=trace.output_tokens + np.int32(more_tokens))
+    made = Simulation(trace, Configuration("random", cluster, Policies(**settled)), OBJECTIVES, seed)
     made.state.requests.estimate_sigma = generator.uniform(0.0, 1.0, len(made.state.requests))
     if shape.scarce:
         make_scarce(made, generator)
