@@ -47,6 +47,23 @@ def image_tokens(model: Model, width: int, height: int, images: int = 1) -> int:
     return columns * rows // vision.merge**2
 
 
+def largest_image_tokens(model: Model) -> int:
+    """Tokens of the largest image of `model`, as engines reserve for it (vLLM V1: maximum tokens per item).
+
+    `slots` and `dynamic`: every tile used, with the thumbnail. `native`: the pixel limit. `anyres`: the best of the
+    grids' own resolutions, as vLLM profiles LLaVA-OneVision; odd shapes between two grids may exceed it a little.
+    """
+    vision = model.vision
+    if vision.tiling == "slots":
+        return vision.max_tiles * vision.tile_tokens
+    if vision.tiling == "anyres":
+        grids = [(columns, rows) for columns in range(1, 7) for rows in range(1, 7)]
+        return max(image_tokens(model, columns * vision.tile_px, rows * vision.tile_px) for columns, rows in grids)
+    if vision.tiling == "dynamic":
+        return (vision.max_tiles + (vision.max_tiles > 1)) * vision.tile_tokens
+    return vision.max_pixels // (vision.patch_px * vision.merge) ** 2
+
+
 def native_patches(vision: Vision, width: int, height: int) -> tuple[int, int]:
     """Patches (columns, rows) of an image at native resolution: sides rounded to whole tokens, within the pixel limits.
 

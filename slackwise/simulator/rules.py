@@ -17,7 +17,7 @@ class EngineRules:
     name: str
     max_sequences: int  # requests that run at a time (max_num_seqs)
     max_step_tokens: int  # tokens of a step (max_num_batched_tokens)
-    encoder_budget_tokens: int  # image tokens encoded in a step; the first image always fits
+    encoder_budget_tokens: int  # image tokens encoded in a step; never less than the model's largest image
     max_chunk_tokens: int = UNLIMITED  # prompt tokens of one request in a step (long_prefill_token_threshold)
     max_step_jobs: int = UNLIMITED  # encode jobs in a step of a separate encoder
     prefill_first: bool = False  # whole prompts before any decode, nothing mixed

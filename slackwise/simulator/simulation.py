@@ -8,6 +8,7 @@ import numpy as np
 
 from slackwise.errors import InputError
 from slackwise.latency.costs import StepCosts
+from slackwise.latency.images import largest_image_tokens
 from slackwise.latency.model import load_model
 from slackwise.latency.transfer import LINKS
 from slackwise.policies.declare import Params, Policy
@@ -138,11 +139,13 @@ def _fill_pools(
     state: State, cluster: Cluster, costs: tuple[StepCosts, ...], decisions: list[tuple[Policy, Params]]
 ) -> None:
     (job_batching, job_params), (batching, params) = decisions[1], decisions[4]
+    model = load_model(cluster.model)
     for at, pool in enumerate(cluster.pools):
         rules, record, bits = pool.rules, state.pools[at], STAGES[pool.stages]
         record.stages = bits
         record.max_sequences, record.max_step_tokens = rules.max_sequences, rules.max_step_tokens
-        record.encoder_budget_tokens, record.max_chunk_tokens = rules.encoder_budget_tokens, rules.max_chunk_tokens
+        record.encoder_budget_tokens = max(rules.encoder_budget_tokens, largest_image_tokens(model))
+        record.max_chunk_tokens = rules.max_chunk_tokens
         record.max_step_jobs = min(rules.max_step_jobs, state.slots.shape[1])
         record.prefill_first = rules.prefill_first and bool(bits & PREFILL)
         record.fixed_order = batching.fixed_order(params)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slackwise.errors import InputError
-from slackwise.latency.images import image_tiles, image_tokens
+from slackwise.latency.images import image_tiles, image_tokens, largest_image_tokens
 from slackwise.latency.model import load_model, models
 from slackwise.latency.roofline import model_vision_work
 
@@ -101,6 +101,24 @@ def test_every_image_has_tiles_and_tokens_within_the_models_limits(name: str, wi
 def test_an_image_without_pixels_is_refused(size: tuple[int, int]) -> None:
     with pytest.raises(InputError, match="must be at least 1"):
         image_tiles(load_model("Qwen3-VL-8B"), *size)
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens"),
+    [
+        ("Llama-3.2-11B-Vision", 4 * 1601),
+        ("InternVL2.5-26B", 13 * 256),
+        ("NVLM-D-72B", 7 * 256),
+        ("LLaVA-OneVision-7B", 8154),
+        ("Qwen2.5-VL-7B", 16384),
+    ],
+)
+def test_the_largest_image_is_what_the_model_can_give_the_llm(name: str, tokens: int) -> None:
+    model = load_model(name)
+    assert largest_image_tokens(model) == tokens
+    sizes = [(width, height) for width in range(200, 5000, 800) for height in range(200, 5000, 800)]
+    seen = max(image_tokens(model, *size) for size in sizes)
+    assert 0.8 * tokens <= seen <= (1.07 if model.vision.tiling == "anyres" else 1.0) * tokens
 
 
 def test_an_image_costs_cross_attention_prefill_the_work_of_fifty_tokens() -> None:

@@ -10,11 +10,12 @@ import pytest
 from slackwise.latency.costs import base_seconds, step_seconds
 from slackwise.latency.model import load_model
 from slackwise.latency.transfer import transfer_seconds
-from slackwise.simulator import Cluster, Simulation
+from slackwise.simulator import Cluster, Pool, Simulation
 from slackwise.simulator.histogram import bucket
 from tests.simulator.cases import (
     CROSS_ATTENTION,
     DECODER_ONLY,
+    GPU,
     OBJECTIVES,
     apart,
     configuration,
@@ -117,10 +118,20 @@ def test_a_limit_on_chunks_leaves_the_rest_of_the_budget_to_others() -> None:
     np.testing.assert_allclose(times(simulation, "finish_s"), [all_s, rest_s, all_s], rtol=1e-12)
 
 
+def budgeted(rows: Rows, cluster: Cluster, budget_tokens: int) -> Simulation:
+    """The rows served to the end by engines that encode `budget_tokens` image tokens a step."""
+    simulation = Simulation(
+        trace_of(rows), configuration(cluster, chunking="encoder_budget"), OBJECTIVES, image_context="keep"
+    )
+    simulation.state.pools.encoder_budget_tokens = budget_tokens
+    simulation.run_until()
+    return simulation
+
+
 def test_an_image_is_atomic_under_the_encoder_budget_and_text_waits_for_its_images() -> None:
-    run = served([(0.0, 2, 100, 1)], monolith(DECODER_ONLY), chunking="encoder_budget")
+    run = budgeted([(0.0, 2, 100, 1)], monolith(DECODER_ONLY), 2048)
     tokens, tiles = int(run.state.requests.tokens_per_image[0]), int(run.state.requests.tiles_per_image[0])
-    assert tokens < run.state.pools.encoder_budget_tokens < 2 * tokens
+    assert tokens < 2048 < 2 * tokens
     first_s = prefill_s(run, (0, tokens), text_only=False, tiles=tiles)
     second_s = prefill_s(run, (tokens, tokens + 100), text_only=False, tiles=tiles)
     assert times(run, "encoded_s") == pytest.approx(first_s + second_s, rel=1e-12)
@@ -128,14 +139,31 @@ def test_an_image_is_atomic_under_the_encoder_budget_and_text_waits_for_its_imag
 
 
 def test_an_image_larger_than_the_encoder_budget_is_encoded_all_the_same() -> None:
-    run = served([(0.0, 2, 100, 1)], monolith(CROSS_ATTENTION), chunking="encoder_budget")
-    assert run.state.requests.tokens_per_image[0] > run.state.pools.encoder_budget_tokens
+    run = budgeted([(0.0, 2, 100, 1)], monolith(CROSS_ATTENTION), 2048)
+    assert run.state.requests.tokens_per_image[0] > 2048
     extra = int(times(run, "extra_tokens")[0])
     tiles = int(run.state.requests.tiles_per_image[0])
     last_s = prefill_s(run, (0, 100), extra=extra, text_only=False, tiles=tiles)
     assert times(run, "finish_s") == pytest.approx(
         encode_s(run, 1) + last_s, rel=1e-12
     )  # text only with the last image
+
+
+@pytest.mark.parametrize(("model", "budget"), [(CROSS_ATTENTION, 6404), (DECODER_ONLY, 3328), ("NVLM-D-72B", 2048)])
+def test_the_encoder_budget_of_vllm_holds_the_largest_image_of_the_model(model: str, budget: int) -> None:
+    cluster = Cluster(model, GPU, (Pool("EPD", 1, 8, "vllm"),))
+    run = served([(0.0, 2, 100, 1)], cluster, chunking="encoder_budget")
+    assert run.state.pools.encoder_budget_tokens.tolist() == [budget]
+
+
+def test_vllm_encodes_two_images_in_a_step_where_its_budget_holds_two() -> None:
+    run = served([(0.0, 2, 100, 1)], monolith(DECODER_ONLY), chunking="encoder_budget")
+    tokens, tiles = 2 * int(run.state.requests.tokens_per_image[0]), 2 * int(run.state.requests.tiles_per_image[0])
+    first_s = prefill_s(run, (0, 2048), text_only=False, tiles=tiles)
+    assert times(run, "encoded_s") == pytest.approx(first_s, rel=1e-12)
+    assert times(run, "finish_s") == pytest.approx(
+        first_s + prefill_s(run, (2048, tokens + 100 - 2048), text_only=False), rel=1e-12
+    )
 
 
 @MODELS
