@@ -29,6 +29,9 @@ LINKS: Mapping[str, Link] = {
     "tcp": Link(0.2e-3, 1e9, "1 GB/s: the 100 ms at P50 of ModServe (2025) 5.3; its P99 of 180 ms is congestion"),
 }
 
+INSIDE = "nvlink"
+"""The link between two instances on one server."""
+
 
 def transfer_seconds(model: Model, tokens: NDArray[np.integer] | int, link: str) -> NDArray[np.float64]:
     """Seconds to move the embeddings of `tokens` image tokens (scalar or array) over "nvlink", "infiniband" or "tcp".

@@ -13,6 +13,7 @@ from slackwise.latency.perturb import perturbed
 from slackwise.latency.profile import instance_costs
 from slackwise.latency.roofline import roofline
 from slackwise.policies.features import DECODE, ENCODE, PREFILL
+from slackwise.simulator.placement import SERVER_GPUS, checked, place
 from slackwise.simulator.rules import EngineRules, load_rules
 
 STAGES = {
@@ -71,13 +72,20 @@ class Pool:
 
 @dataclass(frozen=True)
 class Cluster:
-    """A model on pools of GPUs. Images are taken to be of one size; `link` joins the encoders to the LLM."""
+    """A model on pools of GPUs. Images are taken to be of one size; `link` joins the servers.
+
+    `placement` is a rule of placement.PLACEMENTS or, pool by pool, the server of each instance, counted from 0.
+    Raises InputError for an unknown topology and for pools that do not pack onto the servers.
+    """
 
     model: str
     gpu: str
     pools: tuple[Pool, ...]
     link: str = "infiniband"  # nvlink | infiniband | tcp
     image_size: tuple[int, int] = (896, 896)  # pixels
+    servers: int | None = None  # None: as many as the pools need
+    server_gpus: int = SERVER_GPUS
+    placement: str | tuple[tuple[int, ...], ...] = "packed"
     moved: tuple[tuple[str, float], ...] = ()  # what if: latency constants (latency.perturb) and their factors
 
     def __post_init__(self) -> None:
@@ -89,6 +97,23 @@ class Cluster:
             raise InputError(
                 f"topology {'+'.join(kinds)} is not supported; known: {known}; pools of a kind stand together"
             )
+        for name in ("servers", "server_gpus"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise InputError(f"{name} of a cluster must be at least 1, not {value}")
+        _ = self.placed
+
+    @property
+    def placed(self) -> tuple[int, ...]:
+        """Server of each instance, pool by pool."""
+        sizes = [pool.tensor_parallel for pool in self.pools for _ in range(pool.instances)]
+        if isinstance(self.placement, str):
+            encoders = [pool.stages == "E" for pool in self.pools for _ in range(pool.instances)]
+            return place(sizes, encoders, self.placement, self.servers, self.server_gpus)
+        given, wanted = [len(each) for each in self.placement], [pool.instances for pool in self.pools]
+        if given != wanted:
+            raise InputError(f"placement names servers for {given} instances of the pools, which have {wanted}")
+        servers = [server for each in self.placement for server in each]
+        return checked(servers, sizes, self.servers, self.server_gpus)
 
     @property
     def kinds(self) -> tuple[str, ...]:

@@ -6,8 +6,11 @@ base = "modserve"                    # optional: a preset; then [cluster] and ev
 [cluster]
 model = "InternVL2.5-26B"            # default: what the command line says
 gpu = "H100"                         # likewise
-link = "infiniband"
+link = "infiniband"                  # between servers; inside one it is NVLink
 image_size = [896, 896]
+servers = 2                          # default: as many as the pools need
+server_gpus = 8
+placement = "packed"                 # or "spread", or the server of each instance: [[1, 1, 1, 1], [0, 0]]
 
 [[cluster.pools]]
 stages = "E"                         # E | PD | EPD
@@ -94,7 +97,11 @@ def write_toml(configuration: Configuration) -> str:
     """The configuration as TOML with nothing left to defaults; reading it gives the same configuration."""
     cluster = configuration.cluster
     lines = [f"name = {_value(configuration.name)}", "", "[cluster]"]
-    lines += [f"{key} = {_value(getattr(cluster, key))}" for key in CLUSTER_KEYS if key != "pools"]
+    lines += [
+        f"{key} = {_value(getattr(cluster, key))}"
+        for key in CLUSTER_KEYS
+        if key != "pools" and getattr(cluster, key) is not None
+    ]
     for pool in cluster.pools:
         lines += ["", "[[cluster.pools]]"]
         values = {each.name: getattr(pool, each.name) for each in fields(Pool)}
@@ -113,6 +120,11 @@ def _cluster(table: dict[str, Any], model: str, gpu: str, start: Configuration |
         given["pools"] = _pools(given["pools"])
     if "image_size" in given:
         given["image_size"] = _image_size(given["image_size"])
+    for key in ("servers", "server_gpus"):
+        if key in given and type(given[key]) is not int:
+            raise InputError(f"cluster.{key} = {given[key]!r} must be a whole number")
+    if "placement" in given:
+        given["placement"] = _placement(given["placement"])
     if "link" in given and given["link"] not in LINKS:
         raise unknown("link", str(given["link"]), LINKS)
     return replace(start.cluster, **given) if start else Cluster(model=model, gpu=gpu, **given)
@@ -135,6 +147,17 @@ def _image_size(value: Any) -> tuple[int, int]:
     if not (isinstance(value, list) and len(value) == 2 and all(type(each) is int and each > 0 for each in value)):
         raise InputError(f"cluster.image_size = {value!r} must be [width, height] in pixels")
     return value[0], value[1]
+
+
+def _placement(value: Any) -> str | tuple[tuple[int, ...], ...]:
+    lists = isinstance(value, list) and all(isinstance(each, list) for each in value)
+    if isinstance(value, str):
+        return value
+    if not lists or not all(type(server) is int for each in value for server in each):
+        raise InputError(
+            f"cluster.placement = {value!r} must be a rule or, for each pool, the servers of its instances"
+        )
+    return tuple(tuple(each) for each in value)
 
 
 def _policies(table: Any, start: Configuration | None) -> Policies:

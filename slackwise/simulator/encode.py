@@ -22,6 +22,7 @@ from slackwise.simulator.tables import (
     request_of,
     slot_of,
 )
+from slackwise.simulator.transfer import note_server
 
 
 @part
@@ -164,6 +165,7 @@ def finish_job(s: Any, encoder: int, job: int, now: float, policies: Any) -> boo
     progress, entry = progress_of(s, request), request_of(s, request)
     entry.images_left -= job_of(s, job).images
     progress.jobs_left -= 1
+    note_server(s, request, encoder)
     job_of(s, s.free_jobs).free = job
     s.free_jobs += 1
     left_s = critical_path(s, request)

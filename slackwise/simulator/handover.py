@@ -9,7 +9,7 @@ from slackwise.simulator.dispatch import choose
 from slackwise.simulator.queueing import interrupt
 from slackwise.simulator.state import DECODING
 from slackwise.simulator.tables import engine_of, instance_of, progress_of
-from slackwise.simulator.transfer import RELEASE, TO_QUEUE, send
+from slackwise.simulator.transfer import RELEASE, TO_QUEUE, kv_cache_s, send
 
 
 @part
@@ -19,8 +19,7 @@ def hand_over(s: Any, instance: int, request: int, now: float, policies: Any) ->
     progress.holder = instance
     instance_of(s, instance).running -= 1
     progress.instance = choose(s, DECODING, request, now, policies.decode_routing, policies.decode_routing_params)
-    tokens = progress.target_tokens + progress.image_kv_tokens
-    arrives_s = now + s.kv_link_s + s.kv_link_s_per_token * tokens
+    arrives_s = now + kv_cache_s(s, request, instance)
     send(s, request, TO_QUEUE, arrives_s)
     send(s, request, RELEASE, arrives_s)
 

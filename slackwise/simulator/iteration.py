@@ -31,7 +31,7 @@ from slackwise.simulator.tables import (
     tbt_of,
 )
 from slackwise.simulator.timeline import replay
-from slackwise.simulator.transfer import TO_QUEUE, send
+from slackwise.simulator.transfer import TO_QUEUE, embeddings_s, send
 
 
 @part
@@ -123,7 +123,7 @@ def end(s: Any, instance: int, now: float, policies: Any) -> None:
         elif finish_job(s, instance, ~ident, now, policies):
             request = job_of(s, ~ident).request
             assign(s, request, now, policies)
-            send(s, request, TO_QUEUE, now + progress_of(s, request).transfer_s)
+            send(s, request, TO_QUEUE, now + embeddings_s(s, request))
     changed = engine.work > 0
     while engine.decodes > 0 and int(decode_at(s, instance, 0).key) == engine.decode_steps:
         finish_decode(s, instance, now)

@@ -41,6 +41,7 @@ class Request:
     hidden: Any  # PROGRESS record with the facts that policies must not see
     target: int
     images_left: int
+    transfer_estimate_s: float
     jobs_left: int = 0
     job_s: float = 0.0
     prefilled: int = 0
@@ -48,6 +49,7 @@ class Request:
     held: int = 0  # KV tokens
     admitted: int = -1
     instance: int = -1
+    encoders: list[Instance] = field(default_factory=list)  # that encoded its images
     in_transit: bool = False  # its embeddings travel
     coming: bool = False  # a delivery to its instance is on its way
     holder: Instance | None = None  # that prefilled it, until its KV cache has been moved
@@ -75,6 +77,7 @@ class Instance:
     pool: Any  # POOL record
     costs: Any  # COSTS record
     fixed: Any  # INSTANCE record with the facts that never change
+    server: int
     queue: list[Request] = field(default_factory=list)
     job_queue: list[Job] = field(default_factory=list)
     prefilling: list[Request] = field(default_factory=list)
@@ -124,7 +127,9 @@ class Reference:
         self.instances = [self._instance(state, number) for number in range(len(state.instances))]
         self.groups = [self.instances[int(group.first) : int(group.first + group.count)] for group in state.groups]
         self.asked = [0] * len(self.groups)
-        self.link = float(state.clock[0].kv_link_s), float(state.clock[0].kv_link_s_per_token)
+        clock = state.clock[0]
+        self.link = float(clock.kv_link_s), float(clock.kv_link_s_per_token)
+        self.near_link = float(clock.near_kv_link_s), float(clock.near_kv_link_s_per_token)
         self.requests = [self._request(state, number) for number in range(len(state.requests))]
         self.preempted = False
 
@@ -132,13 +137,14 @@ class Reference:
         pool = int(state.engines[number].pool)
         fixed = np.copy(state.instances)[number : number + 1].view(np.recarray)
         costs = np.copy(state.costs)[pool : pool + 1].view(np.recarray)[0]
-        return Instance(number, self.pools[pool], costs, fixed)
+        return Instance(number, self.pools[pool], costs, fixed, int(state.engines[number].server))
 
     def _request(self, state: Any, number: int) -> Request:
         seen = records(1, REQUEST)
         seen[0] = state.requests[number]
         hidden = np.copy(state.progress)[number : number + 1].view(np.recarray)[0]
-        return Request(number, seen[0], hidden, int(hidden.target_tokens), int(seen[0].images))
+        estimate_s = float(seen[0].transfer_estimate_s)
+        return Request(number, seen[0], hidden, int(hidden.target_tokens), int(seen[0].images), estimate_s)
 
     # ---- the loop
 
@@ -204,7 +210,7 @@ class Reference:
             rounds = math.ceil(request.jobs_left / len(self.groups[ENCODING]))
             cut = request.job_s > 0.0  # before, all images are taken to be encoded one after another
             seen.encode_estimate_s = rounds * request.job_s if cut else seen.images * hidden.image_s
-        seen.transfer_estimate_s = hidden.transfer_s if request.instance < 0 or request.in_transit else 0.0
+        seen.transfer_estimate_s = request.transfer_estimate_s if request.instance < 0 or request.in_transit else 0.0
         whole = request.prefilled == 0 and request.preemptions == 0
         seen.prefill_estimate_s = hidden.prefill_s if whole else hidden.prefill_s * left / seen.prompt_tokens
         seen.job_images = job.images if job else 0
@@ -316,11 +322,18 @@ class Reference:
             request = job.request
             request.images_left -= job.images
             request.jobs_left -= 1
+            request.encoders.append(encoder)
             if request.jobs_left == 0:
                 request.encoded_s = now
                 request.in_transit = True
                 self.assign(request, now)
-                self.send(request, TO_QUEUE, now + float(request.hidden.transfer_s))
+                self.send(request, TO_QUEUE, now + self.embeddings_s(request))
+
+    def embeddings_s(self, request: Request) -> float:
+        """Seconds until the embeddings of all encoders are there, over the slowest of the links."""
+        to = self.instances[request.instance]
+        near = all(each.server == to.server for each in request.encoders)
+        return float(request.hidden.near_transfer_s if near else request.hidden.transfer_s)
 
     def send(self, request: Request, kind: int, arrives_s: float) -> None:
         """Schedule a delivery."""
@@ -353,7 +366,9 @@ class Reference:
         instance.leaving.append(request)
         request.holder = instance
         request.instance = self.choose(DECODING, "decode_routing", request, None, now).number
-        arrives_s = now + self.link[0] + self.link[1] * request.held
+        near = instance.server == self.instances[request.instance].server
+        latency_s, token_s = self.near_link if near else self.link
+        arrives_s = now + latency_s + token_s * request.held / int(instance.fixed[0].tensor_parallel)
         self.send(request, TO_QUEUE, arrives_s)
         self.send(request, RELEASE, arrives_s)
 

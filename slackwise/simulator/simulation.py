@@ -10,7 +10,7 @@ from slackwise.errors import InputError
 from slackwise.latency.costs import StepCosts
 from slackwise.latency.images import largest_image_tokens
 from slackwise.latency.model import load_model
-from slackwise.latency.transfer import LINKS
+from slackwise.latency.transfer import INSIDE, LINKS
 from slackwise.policies.declare import Params, Policy
 from slackwise.policies.features import DECODE, ENCODE, PREFILL
 from slackwise.simulator.cluster import STAGES, Cluster, Pool
@@ -177,12 +177,11 @@ def _fill_groups(state: State, cluster: Cluster) -> None:
         state.instances[members] = rows
 
 
-def _fill_link(state: State, cluster: Cluster) -> None:
-    """Seconds to move a KV cache from prefill to decode, every GPU of the prefill instance sending its part."""
-    link, model = LINKS[cluster.link], load_model(cluster.model)
-    parallel = next(pool.tensor_parallel for pool in cluster.pools if STAGES[pool.stages] & PREFILL)
-    state.clock[0].kv_link_s = link.latency_s
-    state.clock[0].kv_link_s_per_token = model.language.kv_bytes_per_token / (link.bytes_s * parallel)
+def _fill_links(state: State, cluster: Cluster) -> None:
+    """Seconds to move a KV cache from prefill to decode, between servers and within one."""
+    kv_bytes, clock = load_model(cluster.model).language.kv_bytes_per_token, state.clock[0]
+    for prefix, link in (("", LINKS[cluster.link]), ("near_", LINKS[INSIDE])):
+        clock[f"{prefix}kv_link_s"], clock[f"{prefix}kv_link_s_per_token"] = link.latency_s, kv_bytes / link.bytes_s
 
 
 def _fill_instances(state: State, cluster: Cluster, costs: tuple[StepCosts, ...], objectives: Objectives) -> None:
@@ -200,7 +199,8 @@ def _fill_instances(state: State, cluster: Cluster, costs: tuple[StepCosts, ...]
         seen.token_budget_left, seen.encoder_budget_left = record.max_step_tokens, record.encoder_budget_tokens
         engine.pool, engine.step_end_s = at, np.inf
     _fill_groups(state, cluster)
-    _fill_link(state, cluster)
+    _fill_links(state, cluster)
+    state.engines.server = cluster.placed
 
 
 def prefill_seconds_per_token(cost: StepCosts) -> float:

@@ -29,7 +29,8 @@ PROGRESS = np.dtype(
         ("finish_s", "f8"),
         ("encoded_s", "f8"),  # when the last image was encoded
         ("last_token_s", "f8"),  # kept for preempted and stalled requests
-        ("transfer_s", "f8"),  # seconds to move the embeddings to the LLM
+        ("transfer_s", "f8"),  # seconds to move the embeddings to the LLM between servers
+        ("near_transfer_s", "f8"),  # ... within a server
         ("prefill_s", "f8"),  # predicted seconds to prefill the whole prompt
         ("image_s", "f8"),  # predicted seconds to encode one image
         ("job_s", "f8"),  # predicted seconds to encode its largest job
@@ -43,6 +44,7 @@ PROGRESS = np.dtype(
         ("extra_tokens", "i4"),  # linear-layer work of these images at the first chunk, in tokens
         ("sequence_tokens_per_image", "i4"),  # 0 for cross-attention models
         ("jobs_left", "i4"),
+        ("encode_server", "i4"),  # server that holds its embeddings: -1 none yet, -2 several
         ("encoder", "i4"),  # instance that encoded its last image, -1 if none
         ("instance", "i4"),  # instance that it was last routed to for prefill or decode, -1 if none yet
         ("holder", "i4"),  # instance that prefilled it and holds its KV cache until the decode instance has it
@@ -70,6 +72,7 @@ ENGINE = np.dtype(
         ("step_images", "i8"),  # images of the requests that prefill in the running step
         ("step_pairs", "f8"),  # prefill attention of the running step
         ("pool", "i8"),
+        ("server", "i8"),  # that it stands on
         ("queued", "i8"),  # requests
         ("queued_jobs", "i8"),
         ("decodes", "i8"),
@@ -157,8 +160,10 @@ CLOCK = np.dtype(
         ("leaves", "i8"),
         ("buckets", "i8"),
         ("draw_count", "i8"),
-        ("kv_link_s", "f8"),  # moving the KV cache from prefill to decode: seconds, and seconds a token
+        ("kv_link_s", "f8"),  # moving a KV cache between servers: seconds, and seconds a token for one GPU
         ("kv_link_s_per_token", "f8"),
+        ("near_kv_link_s", "f8"),  # ... within a server
+        ("near_kv_link_s_per_token", "f8"),
         *((f"{table}_at", "i8") for table in TABLES),
     ],
     align=True,

@@ -6,6 +6,7 @@ from typing import Any
 
 from slackwise.jit import part
 from slackwise.simulator import heap
+from slackwise.simulator.tables import engine_of, instance_of, progress_of
 
 TO_QUEUE, RELEASE = 0, 1
 """Kinds of deliveries: a request joins the queue of its instance; the instance that prefilled it frees its KV cache."""
@@ -17,3 +18,36 @@ def send(s: Any, request: int, kind: int, arrives_s: float) -> None:
     code = int(request) * 2 + kind
     heap.push(s.transfers_at, s.transfers, arrives_s, code, code)
     s.transfers += 1
+
+
+NOWHERE, SEVERAL = -1, -2
+"""Instead of the server of a request's embeddings: there are none yet, or they lie on several servers."""
+
+
+@part
+def note_server(s: Any, request: int, encoder: int) -> None:
+    """Remember where a job's embeddings lie."""
+    progress, server = progress_of(s, request), engine_of(s, encoder).server
+    if progress.encode_server == NOWHERE:
+        progress.encode_server = server
+    elif progress.encode_server != server:
+        progress.encode_server = SEVERAL
+
+
+@part
+def embeddings_s(s: Any, request: int) -> float:
+    """Seconds to move a request's embeddings to its instance: NVLink if all lie on its server, else the slower link."""
+    progress = progress_of(s, request)
+    if progress.encode_server == engine_of(s, progress.instance).server:
+        return progress.near_transfer_s
+    return progress.transfer_s
+
+
+@part
+def kv_cache_s(s: Any, request: int, source: int) -> float:
+    """Seconds to move a request's KV cache from `source` to its instance; every GPU of the source sends its part."""
+    progress, senders = progress_of(s, request), instance_of(s, source).tensor_parallel
+    tokens = progress.target_tokens + progress.image_kv_tokens
+    if engine_of(s, source).server == engine_of(s, progress.instance).server:
+        return s.near_kv_link_s + s.near_kv_link_s_per_token * tokens / senders
+    return s.kv_link_s + s.kv_link_s_per_token * tokens / senders

@@ -18,7 +18,7 @@ from slackwise.errors import InputError, unknown
 from slackwise.latency.costs import StepCosts
 from slackwise.latency.images import image_tiles, image_tokens
 from slackwise.latency.model import Model, load_model
-from slackwise.latency.transfer import transfer_seconds
+from slackwise.latency.transfer import INSIDE, transfer_seconds
 from slackwise.policies.features import ENCODE, IMAGE, PREFILL, REQUEST, TEXT
 from slackwise.simulator.cluster import STAGES, Cluster
 from slackwise.simulator.objectives import Objectives
@@ -95,7 +95,7 @@ def _fill_sizes(built: Workload, trace: Trace, model: Model, cluster: Cluster, i
     requests.prompt_tokens_left = requests.prompt_tokens
     requests.output_estimate_tokens = np.where(images > 0, OUTPUT_ESTIMATE_TOKENS[IMAGE], OUTPUT_ESTIMATE_TOKENS[TEXT])
     progress.first_token_s = progress.finish_s = progress.encoded_s = np.nan
-    progress.encoder = progress.instance = progress.holder = -1
+    progress.encoder = progress.instance = progress.holder = progress.encode_server = -1
     progress.output_tokens = np.maximum(1, trace.output_tokens)
     progress.target_tokens = requests.prompt_tokens
     progress.sequence_tokens_per_image = inside * tokens
@@ -128,7 +128,9 @@ def _fill_estimates(built: Workload, model: Model, cluster: Cluster, costs: tupl
     requests.encode_estimate_s = requests.images * progress.image_s
     if not any(bits & ENCODE and bits & PREFILL for bits in kinds):
         progress.transfer_s = transfer_seconds(model, requests.image_tokens, cluster.link)
-    requests.transfer_estimate_s = progress.transfer_s
+        progress.near_transfer_s = transfer_seconds(model, requests.image_tokens, INSIDE)
+    one_server = len(set(cluster.placed)) == 1
+    requests.transfer_estimate_s = progress.near_transfer_s if one_server else progress.transfer_s
     tokens = requests.prompt_tokens + progress.extra_tokens
     table, slope = llm.linear_s, float(llm.record["linear_slope_s"])
     last = len(table) - 1

@@ -13,6 +13,7 @@ from slackwise.policies.bundle import Policies, PolicyChoice
 from slackwise.policies.knobs import Choice, IntRange, Range, Value
 from slackwise.policies.registry import find, policies
 from slackwise.simulator import Cluster, Configuration, Objectives, Pool, Simulation
+from slackwise.simulator.placement import PLACEMENTS
 from slackwise.simulator.simulation import ROLES
 from slackwise.streams import stream
 from slackwise.traces import Trace
@@ -84,7 +85,7 @@ def random_simulation(shape: Shape, seed: int, more_tokens: int = 0) -> Simulati
     pools = random_pools(shape, generator)
     chosen = {role: shape.names.get(role) or _any(FAMILY[role], generator) for role in ROLES}
     settled = {role: random_choice(FAMILY[role], name, generator) for role, name in chosen.items()}
-    cluster = Cluster(shape.model, GPU, pools)
+    cluster = Cluster(shape.model, GPU, pools, **random_links(stream(seed, "test links")))
     trace = random_trace(shape, generator)
     trace = replace(trace, output_tokens=trace.output_tokens + np.int32(more_tokens))
     made = Simulation(trace, Configuration("random", cluster, Policies(**settled)), OBJECTIVES, seed)
@@ -105,6 +106,12 @@ def random_pools(shape: Shape, generator: np.random.Generator) -> tuple[Pool, ..
         if generator.random() < 0.2:
             pools.append(Pool(kind, 1, 2 * parallel, engine))
     return tuple(pools)
+
+
+def random_links(generator: np.random.Generator) -> dict[str, Any]:
+    """How servers are joined, and how instances stand on them."""
+    link, placement = generator.choice(["infiniband", "tcp"]), generator.choice(list(PLACEMENTS))
+    return {"link": str(link), "placement": str(placement)}
 
 
 def topology_kinds(topology: str) -> list[str]:

@@ -35,7 +35,7 @@ SHAPES = [
 """Small cases (the seed is the position), since plain Python is slow."""
 
 LAGGING = {"steps"}
-"""Features of an instance that routers of the kernel may see late (features.py says so)."""
+"""Features that whoever routes or cuts a request may see late in the kernel (features.py says so)."""
 
 Question = tuple[str, float, dict[str, Any], dict[str, Any]]  # role, time, REQUEST, INSTANCE
 
@@ -80,7 +80,7 @@ def unlike(kernel: list[Question], reference: list[Question], fixed: dict[str, b
 
 def compare(one: Question, other: Question) -> list[str]:
     """Features that differ between two questions."""
-    ignored = LAGGING if "routing" in one[0] else set()
+    ignored = set() if "batching" in one[0] else LAGGING
     found = [] if _same(one[1], other[1]) else [f"{one[0]}: asked at {one[1]}, not {other[1]}"]
     for ours, theirs in ((one[2], other[2]), (one[3], other[3])):
         names = [name for name in ours if name not in ignored and not _same(ours[name], theirs[name])]

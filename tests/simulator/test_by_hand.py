@@ -82,7 +82,7 @@ def test_an_image_is_encoded_then_travels_then_is_prefilled(model: str) -> None:
     run = served([(1.0, 1, 50, 3)], apart(model))
     request, hidden = run.state.requests[0], run.state.progress[0]
     encoded_s = 1.0 + encode_s(run, 1)
-    moved_s = float(transfer_seconds(load_model(model), int(request.image_tokens), "infiniband"))
+    moved_s = float(transfer_seconds(load_model(model), int(request.image_tokens), "nvlink"))
     prompt = 50 + (int(request.image_tokens) if model == DECODER_ONLY else 0)
     assert request.prompt_tokens == prompt
     first_s = encoded_s + moved_s + prefill_s(run, (0, prompt), extra=int(hidden.extra_tokens), text_only=False)
@@ -268,7 +268,7 @@ def test_the_watermark_of_vllm_07_keeps_a_request_waiting_that_would_fit_without
 
 def test_an_idle_instance_begins_after_all_that_comes_at_one_time() -> None:
     alone = served([(0.0, 1, 50, 1)], apart(DECODER_ONLY))
-    delivered_s = float(times(alone, "encoded_s")[0] + times(alone, "transfer_s")[0])
+    delivered_s = float(times(alone, "encoded_s")[0] + times(alone, "near_transfer_s")[0])
     run = served([(0.0, 1, 50, 1), (delivered_s, 0, 100, 1)], apart(DECODER_ONLY))
     prompt = int(run.state.requests.prompt_tokens[0])
     both_s = delivered_s + prefill_s(run, (0, prompt), (0, 100), text_only=False)

@@ -18,6 +18,8 @@ WHOLE = """
 name = "mine"
 [cluster]
 link = "tcp"
+servers = 3
+placement = "spread"
 image_size = [448, 672]
 [[cluster.pools]]
 stages = "E"
@@ -46,6 +48,14 @@ def read(folder: Path, text: str) -> object:
 def test_every_preset_comes_back_from_its_toml(name: str) -> None:
     written = preset(name, "InternVL2.5-26B", "H100", 32)
     assert configuration_from(tomllib.loads(write_toml(written)), MODEL, "A100-80GB", 16) == written
+
+
+def test_servers_written_out_are_read_and_written_back(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(WHOLE.replace('"spread"', "[[0, 0, 1, 1], [0, 2]]"), encoding="utf-8")
+    found = read_configuration(path, MODEL, "A100-80GB", 16)
+    assert found.cluster.placed == (0, 0, 1, 1, 0, 2)
+    assert configuration_from(tomllib.loads(write_toml(found)), MODEL, "A100-80GB", 16) == found
 
 
 def test_a_whole_file_is_read_with_the_model_of_the_command_line(tmp_path: Path) -> None:
@@ -82,6 +92,10 @@ def test_a_base_is_a_preset_with_changes_named_after_the_file(tmp_path: Path) ->
         ("instances = 4", 'instances = "four"', "must be a whole number"),
         ("instances = 4", "instances = 0", "at least 1 instance"),
         ('engine = "transformers"', 'engine = "transformer"', "did you mean 'transformers'"),
+        ("servers = 3", "servers = 1", "4 x TP-1 \\+ 2 x TP-4 need 2 servers of 8 GPUs, not 1"),
+        ("servers = 3", "servers = 2.5", "must be a whole number"),
+        ('"spread"', '"spreed"', "did you mean 'spread'"),
+        ('"spread"', "[0, 1]", "must be a rule or, for each pool"),
         ("[448, 672]", "448", r"must be \[width, height\]"),
         ('routing = "least_requests"', 'rooting = "least_requests"', "did you mean 'routing'"),
         ('routing = "least_requests"', "", "lacks routing"),

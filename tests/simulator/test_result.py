@@ -97,7 +97,7 @@ def test_utilisation_is_the_share_of_the_span_in_steps() -> None:
     run.run_until()
     result, hidden = result_of(run), run.state.progress
     encoding_s = (hidden.encoded_s - run.arrival_s).sum()
-    serving_s = (hidden.finish_s - hidden.encoded_s - hidden.transfer_s).sum()
+    serving_s = (hidden.finish_s - hidden.encoded_s - hidden.near_transfer_s).sum()
     assert result.busy["E"] == pytest.approx(encoding_s / (2 * result.span_s))
     assert result.encode_busy == {"E": pytest.approx(result.busy["E"]), "PD": 0.0}
     assert result.busy["PD"] == pytest.approx(serving_s / result.span_s)

@@ -20,6 +20,8 @@ CORNERS = (
     "several jobs in a step", "several unfinished prefills", "prompt held back by its images", "image over the budget",
     "waits for KV", "stalled decodes", "mixed step", "text-only step", "step with images", "order changes with time",
     "handed over", "KV held for another", "jobs beside decodes", "preempted away",
+    "embeddings on the server", "embeddings between servers", "embeddings on several servers", "KV on the server",
+    "KV between servers",
 )  # fmt: skip
 """What a sample of random cases has to contain before it may be said to prove anything."""
 
@@ -55,8 +57,17 @@ class Watched(Reference):
         self.met["several jobs in a step"] += len(encoder.jobs) > 1
         self.met["jobs beside decodes"] += len(encoder.jobs) > 0 and len(encoder.decoding) > 0
 
+    def embeddings_s(self, request: Request) -> float:
+        servers = {each.server for each in request.encoders}
+        near = servers == {self.instances[request.instance].server}
+        self.met["embeddings on the server" if near else "embeddings between servers"] += 1
+        self.met["embeddings on several servers"] += len(servers) > 1
+        return super().embeddings_s(request)
+
     def hand_over(self, instance: Instance, request: Request, now: float) -> None:
         super().hand_over(instance, request, now)
+        near = instance.server == self.instances[request.instance].server
+        self.met["KV on the server" if near else "KV between servers"] += 1
         self.met["handed over"] += 1
         self.met["KV held for another"] += len(instance.leaving) > 1
 
