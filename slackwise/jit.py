@@ -26,6 +26,11 @@ def compiled(signature: Any = None) -> Callable[[Function], Function]:
     return decorate
 
 
+def called(function: Function) -> Function:
+    """Like a part, but called: for what is large or rarely needed."""
+    return numba.njit(error_model="numpy", _nrt=False)(function)  # type: ignore[no-any-return]
+
+
 def part(function: Function) -> Function:
     """Compile into its callers: no signature, no cache of its own, no reference counts, no call."""
     return numba.njit(**PART_OPTIONS)(function)  # type: ignore[no-any-return]

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from slackwise.errors import InputError
 from slackwise.policies.compilation import compile_policy, features_read
 from slackwise.policies.knobs import Knob, Value, decode_knobs, encode_knobs
+from slackwise.policies.lookup import ASK_ALL, Lookup
 from slackwise.policies.symbols import symbols_in
 
 ROUTING, BATCHING, CHUNKING, PROVISIONING = "routing", "batching", "chunking", "provisioning"
@@ -58,6 +59,7 @@ class Policy:
     source: str  # the paper or system it follows, with the year
     function: Callable[..., Any]  # plain Python
     order: Order = "changing"  # batching only
+    lookup: Lookup = ASK_ALL  # routing only
 
     def params(self, **knobs: Value) -> Params:
         """float64, shape (number of knobs,), for the compiled function; knobs not named take their default.
@@ -125,12 +127,13 @@ class Policy:
         return found[0].removeprefix(label).strip() if found else ""
 
 
-def routing_policy(*, source: str, **knobs: Knob) -> Callable[[Callable[..., float]], Policy]:
+def routing_policy(*, source: str, lookup: Lookup = ASK_ALL, **knobs: Knob) -> Callable[[Callable[..., float]], Policy]:
     """Declare a routing policy: the cost of sending this work to this instance; the lowest wins, then the lowest index.
 
-    +inf means "not this one"; never for every instance of a pool.
+    +inf means "not this one"; never for every instance of a pool. `lookup` says how a router may find the lowest
+    without asking about every instance.
     """
-    return _declare(ROUTING, source, knobs)
+    return _declare(ROUTING, source, knobs, lookup=lookup)
 
 
 def batching_policy(
@@ -155,12 +158,12 @@ def provisioning_policy(*, source: str, **knobs: Knob) -> Callable[[Callable[...
 
 
 def _declare(
-    family: str, source: str, knobs: dict[str, Knob], order: Order = "changing"
+    family: str, source: str, knobs: dict[str, Knob], order: Order = "changing", lookup: Lookup = ASK_ALL
 ) -> Callable[[Callable[..., Any]], Policy]:
     def declare(function: Callable[..., Any]) -> Policy:
         expected, given = ARGUMENTS[family], tuple(inspect.signature(function).parameters)
         if given != expected:
             raise InputError(f"{family} policy '{function.__name__}' takes ({', '.join(expected)}), not {given}")
-        return Policy(function.__name__, family, dict(knobs), source, function, order)
+        return Policy(function.__name__, family, dict(knobs), source, function, order, lookup)
 
     return declare

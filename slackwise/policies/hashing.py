@@ -51,3 +51,13 @@ def among_drawn(draw: float, index: int, size: int, count: int) -> bool:
         if position == turn:
             position = chosen
     return False
+
+
+@policy_helper
+def drawn_at(draw: float, turn: int, size: int) -> int:
+    """The index that is drawn at `turn` (from 0): those of `count` turns are what among_drawn says yes to."""
+    position = turn + random_below(draw, turn, size - turn)
+    for before in range(turn - 1, -1, -1):
+        if position == before + random_below(draw, before, size - before):
+            position = before
+    return position

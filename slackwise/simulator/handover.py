@@ -6,6 +6,7 @@ from typing import Any
 
 from slackwise.jit import part
 from slackwise.simulator.dispatch import choose
+from slackwise.simulator.index import note_change
 from slackwise.simulator.queueing import interrupt
 from slackwise.simulator.state import DECODING
 from slackwise.simulator.tables import engine_of, instance_of, progress_of
@@ -33,4 +34,5 @@ def release(s: Any, request: int, now: float) -> None:
     engine = engine_of(s, instance)
     engine.kv_used_tokens -= progress.target_tokens + progress.image_kv_tokens
     instance_of(s, instance).kv_used_tokens = engine.kv_used_tokens
+    note_change(s, instance)
     interrupt(s, instance, now)

@@ -18,6 +18,7 @@ from slackwise.simulator.configuration import Configuration
 from slackwise.simulator.invariants import check as check_state
 from slackwise.simulator.invariants import next_event_s
 from slackwise.simulator.objectives import Objectives
+from slackwise.simulator.planting import plant
 from slackwise.simulator.state import DECODING, DRAW, ENCODING, PREFILLING, TABLE, State, allocate, records
 from slackwise.simulator.workload import Workload, workload
 from slackwise.streams import stream
@@ -81,6 +82,10 @@ class Simulation:
         self.state.become(snapshot)
         self.done = False
 
+    def _plant(self, state: State) -> None:
+        plant(state, dict(zip(ROLES, self.decisions, strict=True)))
+        state.point()
+
     def _run(self, until_s: float) -> None:
         from slackwise.simulator.kernel import DONE, FULL, run
 
@@ -99,7 +104,7 @@ class Simulation:
         state.draws.value = stream(seed, "routing").random(len(state.draws))
         _fill_pools(state, cluster, self.costs, self.decisions)
         _fill_instances(state, cluster, self.costs, self.objectives)
-        state.point()
+        self._plant(state)
         return state
 
 

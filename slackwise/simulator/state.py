@@ -13,6 +13,7 @@ import numpy as np
 
 from slackwise.latency.costs import COSTS
 from slackwise.policies.features import INSTANCE
+from slackwise.policies.lookup import MOST_FEATURES
 
 CLASSES = ("text-only", "image", "image-heavy")
 """Classes of requests in every table; image-heavy means HEAVY_IMAGES images or more."""
@@ -81,6 +82,7 @@ ENGINE = np.dtype(
         ("fresh", "i8"),  # decodes whose first token came after the last decode step
         ("decoding", "i8"),  # 1 if the running step advances the decodes
         ("leaping", "i8"),  # 1 if the running step may be cut at any step boundary
+        ("changed", "i8"),  # bit g: it is in the list of changed instances of group g
         ("category_decodes", "i8", (len(CLASSES),)),
     ],
     align=True,
@@ -107,8 +109,31 @@ POOL = np.dtype(
     align=True,
 )
 
-GROUP = np.dtype([("first", "i8"), ("count", "i8"), ("decisions", "i8")], align=True)
-"""The instances that one kind of routing decision chooses among: a range, and the decisions taken so far."""
+GROUP = np.dtype(
+    [
+        ("first", "i8"),
+        ("count", "i8"),
+        ("decisions", "i8"),  # taken so far
+        ("way", "i8"),  # how the cheapest is found: policies.lookup
+        ("draws", "i8"),  # instances that a decision draws
+        ("features", "i8"),  # that the tree of bounds keeps
+        ("leaves", "i8"),  # of the tree, a power of two; 0 without one
+        ("tree", "i8"),  # row of `bounds` or `leaders` before its root
+        ("changes", "i8"),  # instances changed since the tree was up to date
+    ],
+    align=True,
+)
+"""The instances that one kind of routing decision chooses among: a range, and how it is searched (index.py)."""
+
+FEATURE = np.dtype([("place", "i8"), ("kind", "i8"), ("falls", "i8")], align=True)
+"""A feature of INSTANCE that a tree keeps: its byte, its type, and whether the highest value is the one to keep."""
+
+REAL_KIND, LONG_KIND, SHORT_KIND = 0, 1, 2
+"""Types of features: float64, int64, int32."""
+
+CHANGED = np.dtype([("instance", "i8")])
+LEADER = np.dtype([("cost", "f8"), ("instance", "i8")])
+"""The cheapest instance below a node of a group's tournament."""
 
 ENCODING, PREFILLING, DECODING = 0, 1, 2
 """Groups: separate encoders (empty if the prefill instances encode), prefill, separate decode (empty likewise)."""
@@ -138,7 +163,7 @@ TOKENS = np.dtype([("tokens", "i8")])
 
 TABLES = (
     "requests", "progress", "instances", "engines", "pools", "groups", "costs", "queues", "job_queues", "decodes",
-    "slots", "jobs", "transfers", "matches", "draws", "tbt",
+    "slots", "jobs", "transfers", "matches", "draws", "tbt", "bounds", "leaders", "features", "changes",
 )  # fmt: skip
 """The arrays of a state; the clock holds the address of each."""
 
@@ -160,6 +185,8 @@ CLOCK = np.dtype(
         ("leaves", "i8"),
         ("buckets", "i8"),
         ("draw_count", "i8"),
+        ("indexed", "i8"),  # 1 if any group has a tree of bounds
+        ("instance_count", "i8"),
         ("kv_link_s", "f8"),  # moving a KV cache between servers: seconds, and seconds a token for one GPU
         ("kv_link_s_per_token", "f8"),
         ("near_kv_link_s", "f8"),  # ... within a server
@@ -191,6 +218,10 @@ class State:
     matches: Any  # MATCH (2 * power of two,): tournament of the instances' next events
     draws: Any  # DRAW (any number,): uniform, one a routing decision, used in turn
     tbt: Any  # TOKENS (classes, BUCKETS): tokens by time since the one before
+    bounds: Any  # INSTANCE (nodes of all trees,): the best value of each feature below a node
+    leaders: Any  # LEADER (nodes and leaves of all tournaments,)
+    features: Any  # FEATURE (groups, MOST_FEATURES)
+    changes: Any  # CHANGED (groups, m): instances to bring the tree up to date with
     clock: Any  # CLOCK (1,)
 
     def point(self) -> None:
@@ -198,7 +229,7 @@ class State:
         clock = self.clock[0]
         clock.request_count, clock.sequences = len(self.requests), self.slots.shape[1]
         clock.queue_room, clock.transfer_room = self.queues.shape[1], len(self.transfers)
-        clock.draw_count = len(self.draws)
+        clock.draw_count, clock.instance_count = len(self.draws), len(self.instances)
         clock.leaves, clock.buckets = len(self.matches) // 2, self.tbt.shape[1]
         for table in TABLES:
             array = getattr(self, table)
@@ -271,6 +302,10 @@ def allocate(
         matches=records(2 * leaves, MATCH),
         draws=records(0, DRAW),
         tbt=records((len(CLASSES), BUCKETS), TOKENS),
+        bounds=records(0, INSTANCE),
+        leaders=records(0, LEADER),
+        features=records((3, MOST_FEATURES), FEATURE),
+        changes=records((3, instances), CHANGED),
         clock=records(1, CLOCK),
     )
     state.jobs.free = np.arange(jobs)[::-1]

@@ -19,7 +19,22 @@ from numba.extending import intrinsic
 from slackwise.jit import part
 from slackwise.latency.costs import COSTS
 from slackwise.policies.features import INSTANCE, REQUEST
-from slackwise.simulator.state import DRAW, ENGINE, ENTRY, GROUP, JOB, MATCH, POOL, PROGRESS, SLOT, TOKENS
+from slackwise.policies.lookup import MOST_FEATURES
+from slackwise.simulator.state import (
+    CHANGED,
+    DRAW,
+    ENGINE,
+    ENTRY,
+    FEATURE,
+    GROUP,
+    JOB,
+    LEADER,
+    MATCH,
+    POOL,
+    PROGRESS,
+    SLOT,
+    TOKENS,
+)
 
 
 def _element(dtype: np.dtype[Any]) -> Callable[[int, int], Any]:
@@ -44,13 +59,21 @@ def _element(dtype: np.dtype[Any]) -> Callable[[int, int], Any]:
     return intrinsic(at)
 
 
-LAYOUTS = (REQUEST, PROGRESS, INSTANCE, ENGINE, POOL, GROUP, COSTS, JOB, SLOT, ENTRY, DRAW, MATCH, TOKENS)
+REAL, LONG, SHORT = np.dtype([("value", "f8")]), np.dtype([("value", "i8")]), np.dtype([("value", "i4")])
+"""One feature of a record on its own."""
+
+LAYOUTS = (
+    REQUEST, PROGRESS, INSTANCE, ENGINE, POOL, GROUP, COSTS, JOB, SLOT, ENTRY, DRAW, MATCH, TOKENS, FEATURE, CHANGED,
+    LEADER,
+)  # fmt: skip
 """Every record that compiled code reaches by address: a change of any makes old machine code wrong."""
 
-ENTRY_BYTES = ENTRY.itemsize
+ENTRY_BYTES, INSTANCE_BYTES = ENTRY.itemsize, INSTANCE.itemsize
 _request, _progress, _instance, _engine = _element(REQUEST), _element(PROGRESS), _element(INSTANCE), _element(ENGINE)
 _pool, _costs, _job, _slot = _element(POOL), _element(COSTS), _element(JOB), _element(SLOT)
 _group = _element(GROUP)
+_real, _long, _short = _element(REAL), _element(LONG), _element(SHORT)
+_feature, _changed, _leader = _element(FEATURE), _element(CHANGED), _element(LEADER)
 _entry, _draw, _match, _tokens = _element(ENTRY), _element(DRAW), _element(MATCH), _element(TOKENS)
 
 
@@ -172,3 +195,45 @@ def match_of(s: Any, node: int) -> Any:
 def tbt_of(s: Any, category: int, bucket: int) -> Any:
     """TOKENS: a bucket of the TBT histogram of a class."""
     return _tokens(s.tbt_at, category * s.buckets + bucket)
+
+
+@part
+def bound_of(s: Any, node: int) -> Any:
+    """INSTANCE: a node of a tree of bounds."""
+    return _instance(s.bounds_at, node)
+
+
+@part
+def leader_of(s: Any, node: int) -> Any:
+    """LEADER: a node of a tournament of costs."""
+    return _leader(s.leaders_at, node)
+
+
+@part
+def feature_of(s: Any, group: int, at: int) -> Any:
+    """FEATURE `at` that the tree of a group keeps."""
+    return _feature(s.features_at, group * MOST_FEATURES + at)
+
+
+@part
+def changed_at(s: Any, group: int, at: int) -> Any:
+    """CHANGED: entry of the list of a group's changed instances."""
+    return _changed(s.changes_at, group * s.instance_count + at)
+
+
+@part
+def real_at(address: int) -> Any:
+    """A float64 feature."""
+    return _real(address, 0)
+
+
+@part
+def long_at(address: int) -> Any:
+    """An int64 feature."""
+    return _long(address, 0)
+
+
+@part
+def short_at(address: int) -> Any:
+    """An int32 feature."""
+    return _short(address, 0)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from slackwise.policies.declare import Instance, Params, Request, routing_policy
 from slackwise.policies.features import ENCODE, PREFILL
+from slackwise.policies.lookup import monotone
 from slackwise.policies.quantities import busy_left_s
 
 
-@routing_policy(source="slackwise")
+@routing_policy(
+    source="slackwise",
+    lookup=monotone(rises=("backlog_s", "busy_until_s", "encode_s_per_tile", "prefill_s_per_token"), same=("stages",)),
+)
 def predicted_completion(request: Request, instance: Instance, now: float, params: Params) -> float:
     """The instance predicted to finish this work first.
 
@@ -29,7 +33,7 @@ def predicted_completion(request: Request, instance: Instance, now: float, param
     return busy_left_s(instance, now) + float(instance.backlog_s) + own_s
 
 
-@routing_policy(source="slackwise; bad on purpose")
+@routing_policy(source="slackwise; bad on purpose", lookup=monotone(falls=("backlog_s", "busy_until_s")))
 def busiest_instance(request: Request, instance: Instance, now: float, params: Params) -> float:
     """The instance with most work: bad on purpose, a metric that cannot tell it from the others is broken.
 

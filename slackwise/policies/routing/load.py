@@ -5,13 +5,14 @@ from __future__ import annotations
 from slackwise.policies.declare import Instance, Params, Request, routing_policy
 from slackwise.policies.features import PREFILL
 from slackwise.policies.knobs import Choice, Range
+from slackwise.policies.lookup import STATIC, Lookup, monotone
 from slackwise.policies.quantities import step_done
 
 TOKENS_OF_896_IMAGE = 4 * 1601
 """Image tokens of one 896x896 image in Llama 3.2 Vision (ModServe 2025, Table 1)."""
 
 
-@routing_policy(source="classical; Vidur 2024")
+@routing_policy(source="classical; Vidur 2024", lookup=Lookup(STATIC))
 def least_requests(request: Request, instance: Instance, now: float, params: Params) -> float:
     """The instance with the fewest requests (or encode jobs) waiting or running.
 
@@ -22,7 +23,11 @@ def least_requests(request: Request, instance: Instance, now: float, params: Par
     return float(instance.waiting + instance.running)
 
 
-@routing_policy(source="ModServe 2025", running=Choice(("whole", "remaining"), default="whole"))
+@routing_policy(
+    source="ModServe 2025",
+    lookup=Lookup(STATIC, when=lambda knobs: knobs["running"] == "whole"),
+    running=Choice(("whole", "remaining"), default="whole"),
+)
 def least_image_tokens(request: Request, instance: Instance, now: float, params: Params) -> float:
     """The instance with the fewest pending image tokens.
 
@@ -37,7 +42,11 @@ def least_image_tokens(request: Request, instance: Instance, now: float, params:
     return float(instance.pending_image_tokens) - step_done(instance, now) * float(instance.in_service_image_tokens)
 
 
-@routing_policy(source="ModServe 2025", image_charge_tokens=Range(0.0, 50.0, default=0.0))
+@routing_policy(
+    source="ModServe 2025",
+    lookup=Lookup(STATIC),
+    image_charge_tokens=Range(0.0, 50.0, default=0.0),
+)
 def least_text_tokens(request: Request, instance: Instance, now: float, params: Params) -> float:
     """The instance with the fewest pending text tokens: ModServe's rule for cross-attention models.
 
@@ -51,7 +60,11 @@ def least_text_tokens(request: Request, instance: Instance, now: float, params: 
     return float(instance.pending_text_tokens) + charge
 
 
-@routing_policy(source="ModServe 2025", running=Choice(("whole", "remaining"), default="whole"))
+@routing_policy(
+    source="ModServe 2025",
+    lookup=Lookup(STATIC, when=lambda knobs: knobs["running"] == "whole"),
+    running=Choice(("whole", "remaining"), default="whole"),
+)
 def least_total_tokens(request: Request, instance: Instance, now: float, params: Params) -> float:
     """The instance with the fewest pending tokens, text and image: ModServe's rule for decoder-only models.
 
@@ -71,7 +84,11 @@ def least_total_tokens(request: Request, instance: Instance, now: float, params:
     return float(pending) - step_done(instance, now) * float(in_service)
 
 
-@routing_policy(source="slackwise", running=Choice(("whole", "remaining"), default="remaining"))
+@routing_policy(
+    source="slackwise",
+    lookup=monotone(rises=("pending_tiles", "encode_s_per_tile"), when=lambda knobs: knobs["running"] == "whole"),
+    running=Choice(("whole", "remaining"), default="remaining"),
+)
 def least_padded_tiles(request: Request, instance: Instance, now: float, params: Params) -> float:
     """The encoder that would finish this job's padded tiles first: the work that is done, padding included.
 

@@ -7,11 +7,13 @@ import math
 from slackwise.policies.declare import Instance, Params, Request, routing_policy
 from slackwise.policies.hashing import among_drawn
 from slackwise.policies.knobs import Choice, IntRange
+from slackwise.policies.lookup import DRAWN, Lookup
 from slackwise.policies.quantities import busy_left_s
 
 
 @routing_policy(
     source="Mitzenmacher 2001",
+    lookup=Lookup(DRAWN, drawn="instances"),
     instances=IntRange(2, 4, default=2),
     metric=Choice(("requests", "tokens", "seconds"), default="requests"),
 )
