@@ -15,10 +15,26 @@ def command() -> None:
 @command.command()
 @click.option("--requests", type=click.IntRange(1000, 10_000_000), default=1_000_000, show_default=True)
 @click.option("--runs", type=click.IntRange(1, 100), default=3, show_default=True, help="The median run is reported.")
+@click.option("--suite", is_flag=True, help="Every topology, rate and set of policies; growing traces and fleets.")
+@click.option("--suite-requests", type=click.IntRange(1000), default=200_000, show_default=True, help="Of most rows.")
+@click.option("--most-requests", type=click.IntRange(1000), default=10_000_000, show_default=True)
+@click.option("--most-instances", type=click.IntRange(8), default=4096, show_default=True)
 @seed_option
 @json_option
-def kernel(requests: int, runs: int, seed: int, as_json: bool) -> None:
+def kernel(
+    requests: int,
+    runs: int,
+    suite: bool,
+    suite_requests: int,
+    most_requests: int,
+    most_instances: int,
+    seed: int,
+    as_json: bool,
+) -> None:
     """Simulate the synthetic week on 128 A100s: E+PD, least_slack, predicted_completion, per_image, on one core."""
+    if suite:
+        _suite(suite_requests, most_requests, most_instances, seed, as_json)
+        return
     from slackwise.simulator.speed import kernel_speed
 
     found = kernel_speed(seed, requests, runs, lambda line: click.echo(line, err=True))
@@ -30,3 +46,11 @@ def kernel(requests: int, runs: int, seed: int, as_json: bool) -> None:
     click.echo(f"{'busy':>16}  encoders {found['busy_encoders']:.0%}, text instances {found['busy_text']:.0%}")
     click.echo(f"{'topology':>16}  {found['topology']}")
     click.echo(f"{'machine':>16}  {found['machine']['processor']}")
+
+
+def _suite(requests: int, most_requests: int, most_instances: int, seed: int, as_json: bool) -> None:
+    from slackwise.simulator.speed_suite import suite
+
+    found = suite(seed, requests, most_requests, most_instances, lambda line: click.echo(line, err=as_json))
+    if as_json:
+        print_json(found)

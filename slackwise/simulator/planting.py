@@ -87,7 +87,8 @@ def _bound(state: State, group: int, lookup: Lookup) -> None:
     members.leaves, members.tree = _leaves(len(rows)), len(state.bounds)
     members.features = len(lookup.rises) + len(lookup.falls)
     for at, name in enumerate((*lookup.rises, *lookup.falls)):
-        dtype, place = (INSTANCE.fields or {})[name][:2]
+        assert INSTANCE.fields is not None
+        dtype, place = INSTANCE.fields[name][:2]
         feature = state.features[group, at]
         feature.place, feature.kind, feature.falls = place, KINDS[dtype.str[1:]], name in lookup.falls
     nodes = records(int(members.leaves), INSTANCE)

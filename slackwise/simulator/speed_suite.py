@@ -168,5 +168,10 @@ def _repeated(trace: Trace, times: int) -> Trace:
         return trace
     period_s = trace.span_s * (1 + 1 / len(trace))
     arrival_s = (trace.arrival_s[None, :] + period_s * np.arange(times)[:, None]).ravel()
-    columns = {name: np.tile(getattr(trace, name), times) for name in ("recorded_images", "context_tokens")}
-    return replace(trace, arrival_s=arrival_s, output_tokens=np.tile(trace.output_tokens, times), **columns)
+    return replace(
+        trace,
+        arrival_s=arrival_s,
+        recorded_images=np.tile(trace.recorded_images, times),
+        context_tokens=np.tile(trace.context_tokens, times),
+        output_tokens=np.tile(trace.output_tokens, times),
+    )

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from slackwise.errors import CheckError, SlackwiseError
 from slackwise.policies.declare import BATCHING, CHUNKING, PROVISIONING, ROUTING, Params, Policy
 from slackwise.policies.features import DECODE, ENCODE, PREFILL
+from slackwise.policies.hashing import drawn_at
+from slackwise.policies.lookup import DRAWN, MONOTONE, STATIC, TURN
 from slackwise.policies.provisioning.pool import PoolView
 from slackwise.streams import stream
 from slackwise.testing.records import Cases, random_cases, random_pool, random_requests
@@ -104,6 +106,7 @@ def check_family(policy: Policy, params: Params, cases: Cases, values: NDArray[n
     """What only routing, batching or chunking must keep."""
     if policy.family == ROUTING:
         check_somewhere_to_go(policy, params, seed)
+        check_lookup(policy, params, seed)
     elif policy.family == BATCHING:
         check_order(policy, params, cases, seed)
     else:
@@ -119,6 +122,56 @@ def check_somewhere_to_go(policy: Policy, params: Params, seed: int) -> None:
             costs = [policy.compiled(request, instance, float(request.arrival_s), params) for instance in pool]
             if min(costs) == math.inf:
                 raise _breach(policy, params, f"all {size} instances of a pool cost +inf")
+
+
+def check_lookup(policy: Policy, params: Params, seed: int) -> None:
+    """What the declared lookup names as the cheapest instance of a pool is the cheapest, or cannot be undercut."""
+    lookup = policy.lookup
+    if not lookup.holds(policy.values(params)):
+        return
+    check = {STATIC: _check_static, MONOTONE: _check_monotone, TURN: _check_named, DRAWN: _check_named}[lookup.way]
+    generator = stream(seed, "lookup")
+    for size in (2, 3, 17):
+        pool = random_pool(size, generator)
+        for name in lookup.same:
+            pool[name] = pool[name][0]
+        for request in random_requests(20, generator):
+            check(policy, params, request, pool, float(request.arrival_s))
+
+
+def _check_static(policy: Policy, params: Params, request: Any, pool: Any, now: float) -> None:
+    other = random_requests(1, stream(int(request.id), "other request"))[0]
+    for instance in pool:
+        if policy.compiled(request, instance, now, params) != policy.compiled(other, instance, now + 7.0, params):
+            raise _breach(policy, params, "declared static, yet its cost changes with the request or the time")
+
+
+def _check_monotone(policy: Policy, params: Params, request: Any, pool: Any, now: float) -> None:
+    best, lookup = pool[:1].copy()[0], policy.lookup
+    for name in lookup.rises:
+        best[name] = pool[name].min()
+    for name in lookup.falls:
+        best[name] = pool[name].max()
+    now = float(_telling_time(pool, now))
+    bound = policy.compiled(request, best, now, params)
+    if bound > min(policy.compiled(request, instance, now, params) for instance in pool):
+        raise _breach(policy, params, "declared monotone, yet an instance undercuts the best of each feature")
+
+
+def _telling_time(pool: Any, now: float) -> float:
+    """A time at which some steps of the pool run and others are over."""
+    return float(np.median(pool.busy_until_s)) if now < float(pool.busy_since_s.min()) else now
+
+
+def _check_named(policy: Policy, params: Params, request: Any, pool: Any, now: float) -> None:
+    size, lookup = len(pool), policy.lookup
+    named = [int(request.sequence) % size]
+    if lookup.way == DRAWN:
+        turns = min(size, lookup.draws(policy.values(params)))
+        named = sorted(drawn_at(float(request.draw), turn, size) for turn in range(turns))
+    costs = [policy.compiled(request, instance, now, params) for instance in pool]
+    if min(named, key=lambda at: costs[at]) != int(np.argmin(costs)):
+        raise _breach(policy, params, f"instance {int(np.argmin(costs))} of {size} is the cheapest, not among {named}")
 
 
 def check_order(policy: Policy, params: Params, cases: Cases, seed: int) -> None:

@@ -72,6 +72,7 @@ class Shape:
     chatty: bool = False  # short prompts with long answers, which fill the KV cache by decoding
     scarce: bool = False  # small KV cache, few sequences, small budgets
     bursts: bool = False  # many arrivals at one time
+    fleet: int = 3  # instances of a pool, at most
     odd_costs: bool = False  # step costs unlike any GPU's, instances of unlike predictions
     names: Mapping[str, str] = field(default_factory=dict)  # policies by role; the rest is random
 
@@ -102,7 +103,7 @@ def random_pools(shape: Shape, generator: np.random.Generator) -> tuple[Pool, ..
     pools = []
     for kind in topology_kinds(shape.topology):
         engine, parallel = (shape.encoder, 1) if kind == "E" else (shape.engine, 4)
-        pools.append(Pool(kind, int(generator.integers(1, 4)), parallel, engine))
+        pools.append(Pool(kind, int(generator.integers(1, shape.fleet + 1)), parallel, engine))
         if generator.random() < 0.2:
             pools.append(Pool(kind, 1, 2 * parallel, engine))
     return tuple(pools)

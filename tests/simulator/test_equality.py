@@ -44,7 +44,7 @@ COMMON = {
     "encode_routing": ["least_requests", "predicted_completion"],
     "encode_batching": ["fcfs", "least_slack", "hrrn"],
     "chunking": ["none", "per_image", "k_images", "encoder_budget", "tile_budget"],
-    "routing": ["least_requests", "predicted_completion", "random"],
+    "routing": ["least_requests", "predicted_completion", "power_of_two"],
     "batching": ["fcfs", "least_slack", "hrrn", "modality_size_priority", "modality_class_aging", "sjf", "edf"],
     "decode_routing": ["least_requests", "random"],
 }
@@ -77,7 +77,7 @@ def test_kernel_and_reference_agree_in_every_corner_of_the_rules() -> None:
     met: Counter[str] = Counter()
     for seed, (topology, model, engine, chatty) in enumerate(CROWDED):
         names = {role: each[seed // 2 % len(each)] for role, each in COMMON.items()}
-        shape = Shape(topology, model, engine, ENGINES[seed % 3], 30, chatty, True, seed % 2 == 0, names=names)
+        shape = Shape(topology, model, engine, ENGINES[seed % 3], 34, chatty, True, seed % 2 == 0, names=names)
         simulation, reference = run_both(shape, seed)
         assert differences(simulation, reference) == []
         met.update(reference.met)

@@ -21,6 +21,7 @@ from slackwise.policies import (
     routing_policy,
 )
 from slackwise.policies.declare import Instance, Params, Request
+from slackwise.policies.lookup import DRAWN, STATIC, Lookup, monotone
 from slackwise.policies.provisioning.pool import PoolView
 from slackwise.testing.policies import check_policy, settings
 from slackwise.testing.records import random_cases
@@ -115,6 +116,24 @@ def nowhere_to_go(request: Request, instance: Instance, now: float, params: Para
     return math.inf if instance.index == 0 else 1.0
 
 
+@routing_policy(source="test", lookup=Lookup(STATIC))
+def static_in_name_only(request: Request, instance: Instance, now: float, params: Params) -> float:
+    """Reads the request."""
+    return float(instance.waiting) + float(request.text_tokens)
+
+
+@routing_policy(source="test", lookup=monotone(rises=("waiting",)))
+def falls_with_what_rises(request: Request, instance: Instance, now: float, params: Params) -> float:
+    """Likes the longest queue."""
+    return -float(instance.waiting)
+
+
+@routing_policy(source="test", lookup=Lookup(DRAWN, drawn=2))
+def looks_elsewhere(request: Request, instance: Instance, now: float, params: Params) -> float:
+    """Takes the first, drawn or not."""
+    return float(instance.index)
+
+
 @provisioning_policy(source="test")
 def too_few_targets(pools: Sequence[PoolView], now: float, params: Params) -> tuple[int, ...]:
     """One target, however many pools."""
@@ -132,6 +151,9 @@ BREACHES = [
     (takes_too_many, r"takes 4.0 of [123] images"),
     (takes_half_an_image, "whole numbers from 1"),
     (nowhere_to_go, "all 1 instances of a pool cost"),
+    (static_in_name_only, "declared static, yet"),
+    (falls_with_what_rises, "declared monotone, yet"),
+    (looks_elsewhere, "is the cheapest, not among"),
     (too_few_targets, r"targets \(1,\) for pools \['image', 'text'\]"),
     pytest.param(unknown_feature, "request has no feature 'output_tokens'", marks=jit),
     pytest.param(wraps_around, "plain Python gives", marks=jit),
