@@ -11,6 +11,7 @@ from slackwise.policies.lookup import MONOTONE, SCAN, STATIC, Lookup
 from slackwise.policies.registry import find
 from slackwise.simulator import Simulation, planting
 from slackwise.simulator.planting import plant
+from slackwise.simulator.simulation import ROLES
 from slackwise.simulator.state import ENCODING, PREFILLING
 from tests.simulator.cases import TOPOLOGIES, Shape, random_simulation
 from tests.simulator.watched import Watched, differences
@@ -29,9 +30,14 @@ def made(name: str, topology: str, seed: int, fleet: int = 24) -> Simulation:
     """A random case with larger pools, whose trees are built for the instances as the case left them."""
     shape = Shape(topology, requests=120, scarce=seed % 2 == 0, fleet=fleet, names=dict.fromkeys(ROUTERS, name))
     simulation = random_simulation(shape, seed)
-    plant(simulation.state, simulation.decisions)
-    simulation.state.point()
+    replant(simulation)
     return simulation
+
+
+def replant(simulation: Simulation) -> None:
+    """Build the trees anew."""
+    plant(simulation.state, dict(zip(ROLES, simulation.decisions, strict=True)))
+    simulation.state.point()
 
 
 def decisions(simulation: Simulation) -> tuple[bytes, ...]:
@@ -80,7 +86,7 @@ def test_pools_of_unlike_instances_are_asked_through_where_the_bound_needs_like_
     simulation = made("predicted_completion", "E+PD", 1)
     assert simulation.state.groups.way[PREFILLING] == MONOTONE
     simulation.state.instances.stages[-1] ^= 1
-    plant(simulation.state, simulation.decisions)
+    replant(simulation)
     assert simulation.state.groups.way[PREFILLING] == SCAN
 
 
