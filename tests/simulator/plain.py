@@ -18,6 +18,7 @@ import numba
 import numpy as np
 
 from slackwise.policies.features import INSTANCE, REQUEST
+from slackwise.policies.lookup import SCAN
 from slackwise.simulator import Simulation
 from slackwise.simulator.reference import Reference
 from slackwise.simulator.simulation import ROLES
@@ -52,6 +53,7 @@ def recorded(simulation: Simulation, run: Callable[[], None]) -> list[Question]:
 
         return SimpleNamespace(compiled=answer)
 
+    simulation.state.groups.way = SCAN  # so that every instance is asked about, as the reference does
     for at, (role, (policy, params)) in enumerate(zip(ROLES, decisions, strict=True)):
         simulation.decisions[at] = (listening(role, policy), params)
     run()
