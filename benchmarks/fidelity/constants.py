@@ -54,6 +54,7 @@ ENGINE_PRIORS: Mapping[str, Mapping[str, tuple[float, float]]] = {
     "torch": {"layer_s": (50e-6, 0.5), "compute": (1.0, 0.15), "memory": (1.0, 0.05)},
     "vllm-2023": {
         "layer_s": (400e-6, 0.7),
+        "peer_share": (0.03, 1.5),
         "all_reduce_s": (10e-6, 1.5),
         "compute": (0.8, 0.3),
         "memory": (1.0, 0.7),
@@ -65,7 +66,7 @@ ENGINE_PRIORS: Mapping[str, Mapping[str, tuple[float, float]]] = {
 }
 
 
-OTHERS = ("all_reduce_s", "slow_reduce_tokens", "slow_reduce_bytes_s", "ring_step_s")
+OTHERS = ("all_reduce_s", "slow_reduce_tokens", "slow_reduce_bytes_s", "ring_step_s", "peer_share")
 """Constants of an engine that are neither a layer's overhead nor a factor of kernels."""
 
 

@@ -73,7 +73,7 @@ def _solve(rows: Measurements, known: Sequence[Constant], held: Values, form: Fo
 
 
 def _language_seconds(rows: Measurements, work: LanguageWork, rates: Rates) -> NDArray[np.float64]:
-    seconds = table_seconds(work, rates, rows.tokens) + fixed_seconds(work.layers, rates, work.reduces)
+    seconds = table_seconds(work, rates, rows.tokens) + fixed_seconds(work, rates)
     seconds = seconds + rows.pairs * work.flops_per_pair / rates.attention_flops_s
     return np.asarray(seconds + rows.kv_tokens * work.kv_bytes_per_token / rates.kv_bytes_s)
 

@@ -32,6 +32,7 @@ FORMS = (
     Form("no activation bytes", activations=0.0),
     Form("priors twice as wide", prior_width=2.0),
     Form("no ring steps", absent={"ring_step_s": 0.0}),
+    Form("no overhead of further GPUs in 2023", absent={"peer_share": 0.0}),
     Form("no slow all-reduces in 2023", absent={"slow_reduce_tokens": 1e12}),
 )
 """The shipped form, and one for each choice undone."""

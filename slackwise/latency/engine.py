@@ -38,6 +38,7 @@ class Engine:
     slow_reduce_bytes_s: float = 1e12
     ring_bytes: float = 1e18  # size of an all-reduce from which the engine leaves its own kernel for NCCL's ring
     ring_step_s: float = 0.0  # latency of each of the 2 (n - 1) steps of that ring
+    peer_share: float = 0.0  # each further GPU of an instance adds this share of layer_s
 
     def layer_seconds(self, gpu: str) -> float:
         """Overhead of one layer on `gpu`. Raises InputError if this engine was never measured there."""

@@ -25,6 +25,7 @@ class Rates:
     reduce_bytes_s: Value
     overlap: Value  # exponent of the soft maximum of compute and memory
     layer_s: Value
+    peer_share: Value  # of layer_s, added by each further GPU
     all_reduce_s: Value
     slow_reduce_tokens: Value  # tokens of a step beyond which all-reduces slow down
     slow_reduce_bytes_s: Value
@@ -43,6 +44,7 @@ def rates(gpu: Gpu, engine: Engine) -> Rates:
         reduce_bytes_s=gpu.nvlink_bytes_s * efficiency.all_reduce * kernels.all_reduce,
         overlap=efficiency.overlap,
         layer_s=engine.layer_seconds(gpu.name),
+        peer_share=engine.peer_share,
         all_reduce_s=engine.all_reduce_s,
         slow_reduce_tokens=engine.slow_reduce_tokens,
         slow_reduce_bytes_s=engine.slow_reduce_bytes_s,

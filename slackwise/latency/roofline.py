@@ -82,7 +82,7 @@ def fill_language(
     record: NDArray[np.void], work: LanguageWork, table: NDArray[np.float64], reached: Rates, step_s: float
 ) -> None:
     """Write the LLM's fields of a COSTS record (shape (1,))."""
-    record["step_s"] = step_s + fixed_seconds(work.layers, reached, work.reduces)
+    record["step_s"] = step_s + fixed_seconds(work, reached)
     record["linear_slope_s"] = table[-1] - table[-2]
     record["kv_s_per_token"] = work.kv_bytes_per_token / reached.kv_bytes_s
     record["attention_s_per_pair"] = work.flops_per_pair / reached.attention_flops_s

@@ -61,9 +61,10 @@ def table_seconds(work: LanguageWork, rates: Rates, tokens: Value) -> Value:
     return layers_seconds(work, rates, tokens) + reduce_seconds(work, rates, tokens) + head_seconds(work, rates, tokens)
 
 
-def fixed_seconds(layers: Value, rates: Rates, reduces: Value) -> Value:
-    """Overheads of a step: of `layers` layers, and the latency of `reduces` all-reduces."""
-    return layers * rates.layer_s + reduces * rates.all_reduce_s
+def fixed_seconds(work: LanguageWork | VisionWork, rates: Rates) -> Value:
+    """Overheads of a step: of every layer, more with every further GPU, and the latency of every all-reduce."""
+    layer_s = rates.layer_s * (1 + rates.peer_share * work.peers)
+    return work.layers * layer_s + work.reduces * rates.all_reduce_s
 
 
 def encode_seconds(work: VisionWork, rates: Rates, tiles: Value) -> Value:
@@ -72,6 +73,6 @@ def encode_seconds(work: VisionWork, rates: Rates, tiles: Value) -> Value:
     memory_s = work.weight_bytes / rates.weight_bytes_s
     per_tile_s = work.attention_flops / rates.attention_flops_s + work.activation_bytes / rates.weight_bytes_s
     per_tile_s = per_tile_s + work.reduced_bytes / rates.reduce_bytes_s
-    fixed_s = fixed_seconds(work.layers, rates, work.reduces)
+    fixed_s = fixed_seconds(work, rates)
     fixed_s = fixed_s + ring_seconds(work.ring_steps, work.message_bytes * tiles, rates)
     return fixed_s + soft_maximum(compute_s, memory_s, rates.overlap) + per_tile_s * tiles

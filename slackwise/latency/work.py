@@ -28,6 +28,7 @@ class LanguageWork:
     reduces: Value  # all-reduces of a step
     message_bytes_per_token: Value  # size of one all-reduce
     ring_steps: Value  # of all all-reduces of a step, were each a ring
+    peers: Value  # GPUs of the instance besides this one
 
 
 def language_work(language: Language, tensor_parallel: int) -> LanguageWork:
@@ -53,6 +54,7 @@ def language_work(language: Language, tensor_parallel: int) -> LanguageWork:
         reduces=2 * layers if tensor_parallel > 1 else 0,
         message_bytes_per_token=BYTES * language.hidden,
         ring_steps=2 * layers * ring_steps(tensor_parallel),
+        peers=tensor_parallel - 1,
     )
 
 
@@ -69,6 +71,7 @@ class VisionWork:
     reduces: Value  # all-reduces of a step
     message_bytes: Value  # size of one all-reduce
     ring_steps: Value  # of all all-reduces of a step, were each a ring
+    peers: Value  # GPUs of the instance besides this one
 
 
 def vision_work(vision: Vision, sequence: int, connector_params: int, tensor_parallel: int) -> VisionWork:
@@ -93,6 +96,7 @@ def vision_work(vision: Vision, sequence: int, connector_params: int, tensor_par
         reduces=reduces,
         message_bytes=BYTES * vision.hidden * sequence,
         ring_steps=reduces * ring_steps(tensor_parallel),
+        peers=tensor_parallel - 1,
     )
 
 

@@ -46,6 +46,12 @@ def test_sums_of_kernels_are_within_six_percent(scores: dict[str, Any], gpu: str
     assert scores["by_stage_and_gpu"][f"torch dense_ops {gpu}"]["mape"] < 0.06
 
 
+@pytest.mark.parametrize("gpu", ["A100-80GB", "H100"])
+@pytest.mark.parametrize("stage", ["prefill", "decode"])
+def test_steps_measured_end_to_end_are_within_twelve_percent(scores: dict[str, Any], stage: str, gpu: str) -> None:
+    assert scores["by_stage_and_gpu"][f"vllm-2023 {stage} {gpu}"]["mape"] < 0.12
+
+
 def test_a_step_that_takes_twice_as_long_as_predicted_scores_an_error_of_a_half(tmp_path: Path) -> None:
     def score(ms: float) -> dict[str, Any]:
         path = tmp_path / "rows.csv"

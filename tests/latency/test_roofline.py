@@ -14,6 +14,7 @@ from slackwise.latency.gpu import gpus, load_gpu
 from slackwise.latency.images import image_tiles, image_tokens
 from slackwise.latency.model import load_model, models
 from slackwise.latency.roofline import roofline
+from slackwise.latency.stages import seconds_of
 
 A100 = load_gpu("A100-80GB")
 LLAMA = load_model("Llama-3.2-11B-Vision")
@@ -140,6 +141,15 @@ def test_engine_overheads_are_known_for_every_gpu() -> None:
     assert all(
         load_engine(engine).layer_seconds(gpu) > 0 for engine in ("vllm", "vllm-0.7", "trtllm") for gpu in gpus()
     )
+
+
+def test_every_further_gpu_makes_a_layer_slower_where_no_graph_hides_the_host() -> None:
+    """Fitted to steps of 2023: eight GPUs decode no faster than four, though each reads half the weights."""
+    overheads = [float(roofline(LLAMA, A100, tp, "vllm-2023").record["step_s"]) for tp in (1, 2, 4, 8)]
+    assert overheads == sorted(overheads)
+    assert overheads[3] > 1.4 * overheads[0]
+    decodes = [seconds_of(roofline(LLAMA, A100, tp, "vllm-2023"), 32, 32 * 1024) for tp in (1, 4, 8)]
+    assert decodes[1] < decodes[2] < decodes[0]
 
 
 def jump(model: str, gpu: str, tensor_parallel: int, tokens: int) -> float:
