@@ -15,7 +15,7 @@ from slackwise.errors import InputError
 from slackwise.latency.costs import COSTS, StepCosts
 from slackwise.latency.engine import Engine, load_engine
 from slackwise.latency.gpu import Gpu
-from slackwise.latency.images import native_patches
+from slackwise.latency.images import image_tiles, native_patches
 from slackwise.latency.model import Model
 from slackwise.latency.rates import Rates, rates
 from slackwise.latency.terms import encode_seconds, fixed_seconds, table_seconds
@@ -24,8 +24,8 @@ from slackwise.latency.work import LanguageWork, VisionWork, instance_bytes, lan
 TABLE_TOKENS = 8192
 """Tokens of a step up to which the linear layers are tabulated; beyond, the last slope goes on (compute-bound)."""
 
-ENCODE_TILES = 16
-"""Tiles at which the line of encode seconds is anchored, besides a single one."""
+ENCODE_IMAGES = (1, 2, 4, 8, 16)
+"""Images of a step over which encode seconds are put on a line."""
 
 
 def roofline(
@@ -61,7 +61,8 @@ def roofline(
         fill_language(record, work, table, reached, overheads.step_s)
         capacity = int(free_bytes / work.kv_bytes_per_token)
     if encode:
-        fill_vision(record, model_vision_work(model, image_size, tensor_parallel), reached)
+        work_of_tile = model_vision_work(model, image_size, tensor_parallel)
+        fill_vision(record, work_of_tile, reached, encode_tiles(model, image_size))
     return StepCosts(
         record=record.view(np.recarray)[0],  # fields as attributes, with or without compilation
         linear_s=table,
@@ -88,11 +89,22 @@ def fill_language(
     record["attention_s_per_pair"] = work.flops_per_pair / reached.attention_flops_s
 
 
-def fill_vision(record: NDArray[np.void], work: VisionWork, reached: Rates) -> None:
-    """Write the encoder's fields of a COSTS record (shape (1,)): the line through 1 and ENCODE_TILES tiles."""
-    one, many = np.asarray(encode_seconds(work, reached, np.array([1.0, ENCODE_TILES])))
-    record["encode_s_per_tile"] = (many - one) / (ENCODE_TILES - 1)
-    record["encode_step_s"] = one - record["encode_s_per_tile"]
+def fill_vision(record: NDArray[np.void], work: VisionWork, reached: Rates, tiles: NDArray[np.float64]) -> None:
+    """Write the encoder's fields of a COSTS record (shape (1,)): the line nearest to steps of `tiles` tiles.
+
+    Nearest in relative error. Steps are off it where all-reduces turn into rings between one number of tiles and the
+    next.
+    """
+    seconds = np.asarray(encode_seconds(work, reached, tiles))
+    slope, start = np.polyfit(tiles, seconds, 1, w=1 / seconds)
+    record["encode_s_per_tile"], record["encode_step_s"] = slope, max(0.0, start)
+
+
+def encode_tiles(model: Model, image_size: tuple[int, int]) -> NDArray[np.float64]:
+    """Tiles of the steps that an encoder meets: ENCODE_IMAGES requests of an image, or a request of as many."""
+    alone = {images * image_tiles(model, *image_size) for images in ENCODE_IMAGES}
+    together = {images * image_tiles(model, *image_size, images) for images in ENCODE_IMAGES}
+    return np.array(sorted(alone | together), dtype=np.float64)
 
 
 def model_vision_work(model: Model, image_size: tuple[int, int], tensor_parallel: int) -> VisionWork:
