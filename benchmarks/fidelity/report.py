@@ -1,13 +1,29 @@
-"""Error tables: mean absolute percentage error, its 90th percentile and the signed bias, by any grouping."""
+"""Error tables: mean absolute percentage error, its 90th percentile and the signed bias, by any grouping.
+
+Tables go into docs/latency.md between the markers of the script that writes them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from slackwise.files import write_text
+
+DOCS = Path(__file__).parents[2] / "docs" / "latency.md"
+
+
+def publish(name: str, body: str, page: Path = DOCS) -> None:
+    """Put `body` between the markers called `name` of `page`, in place of what was there."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    before, rest = page.read_text(encoding="utf-8").split(begin)
+    after = rest.split(end)[1]
+    write_text(page, f"{before}{begin}\n\n{body}\n\n{end}{after}")
 
 
 def summary(errors: NDArray[np.float64]) -> dict[str, Any]:

@@ -22,13 +22,9 @@ from constants import Values, write_fitted
 from fit import fit, predict
 from measurements import encoder_rows, language_rows, read, subset
 from nested import nested
-from report import markdown, scores
+from report import markdown, publish, scores
 
 from slackwise.errors import SlackwiseError
-from slackwise.files import write_text
-
-DOCS = Path(__file__).parents[2] / "docs" / "latency.md"
-BEGIN, END = "<!-- fidelity: begin -->", "<!-- fidelity: end -->"
 
 
 def scored(table: pd.DataFrame, values: Values) -> pd.DataFrame:
@@ -53,24 +49,20 @@ def held_out(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def publish(held: pd.DataFrame, chosen: pd.DataFrame, shipped: pd.DataFrame) -> None:
-    """Write the tables between the markers of docs/latency.md: models left out, nested, and in sample."""
+def tables(held: pd.DataFrame, chosen: pd.DataFrame, shipped: pd.DataFrame) -> str:
+    """The tables of docs/latency.md: models left out, nested, and in sample."""
     by_stage = markdown(held, ["profile", "gpu", "stage"], ["engine", "GPU", "stage"])
     by_model = markdown(held, ["profile", "gpu", "model", "tp"], ["engine", "GPU", "model", "TP"])
     nesting = markdown(chosen, ["profile", "gpu", "stage"], ["engine", "GPU", "stage"])
     in_sample = markdown(shipped, ["profile", "gpu", "stage"], ["engine", "GPU", "stage"])
     versions = f"Python {platform.python_version()}, NumPy {np.__version__}"
-    text = DOCS.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    body = (
+    return (
         f"Written by `benchmarks/fidelity/roofline.py --fit` ({versions}).\n\n"
         f"### Models left out of the fit\n\n{by_stage}\n\n"
         f"### Form and constants chosen without the model left out\n\n{_forms(chosen)}\n\n{nesting}\n\n"
         f"### Models left out, by model and tensor parallelism\n\n{by_model}\n\n"
         f"### Shipped constants, fitted to all models\n\n{in_sample}"
     )
-    write_text(DOCS, f"{before}{BEGIN}\n\n{body}\n\n{END}{after}")
 
 
 def _forms(chosen: pd.DataFrame) -> str:
@@ -99,7 +91,7 @@ def run(options: argparse.Namespace) -> None:
     if options.fit:
         values = fit(language_rows(table))
         write_fitted(values)
-        publish(found, nested(table), scored(table, values))
+        publish("fidelity", tables(found, nested(table), scored(table, values)))
     if options.json:
         print(json.dumps({**scores(found), "skipped": skipped}, indent=2, allow_nan=False))
     else:

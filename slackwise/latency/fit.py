@@ -49,14 +49,15 @@ FOLDS = 5
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted latency model, its relative errors in sample (n,) and cross-validated (mean and P90)."""
+    """A fitted latency model and its relative errors, predicted / measured - 1."""
 
     constants: Mapping[str, float]  # seconds; a stage that was not measured has none
-    errors: NDArray[np.float64]  # predicted / measured - 1, in sample
+    errors: NDArray[np.float64]  # (n,) in sample
     cross_validated_mape: float
     cross_validated_p90: float
     source: str
     instance: Mapping[str, str] = field(default_factory=dict)  # GPU, model, engine, tensor_parallel, where known
+    held_errors: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))  # (n,) cross-validated
 
 
 def fit_steps(steps: Steps, seed: int = 0) -> Fit:
@@ -80,6 +81,7 @@ def fit_steps(steps: Steps, seed: int = 0) -> Fit:
         cross_validated_p90=float(np.quantile(np.abs(held), 0.9)),
         source=steps.source,
         instance=dict(steps.instance),
+        held_errors=held,
     )
 
 

@@ -28,7 +28,7 @@ def profile(fit: Fit, kv_capacity_tokens: int, load_s: float) -> dict[str, Any]:
     Raises InputError unless capacity and load time are 0 or more.
     """
     check_instance(kv_capacity_tokens, load_s)
-    document = {key: value for key, value in asdict(fit).items() if key != "errors"}
+    document = {key: value for key, value in asdict(fit).items() if key not in ("errors", "held_errors")}
     size = np.abs(fit.errors)
     return {
         "format": FORMAT,
