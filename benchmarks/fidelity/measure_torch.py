@@ -3,11 +3,12 @@
     pip install -c constraints.txt -e '.[gpu,calibrate]'
     python benchmarks/fidelity/measure_torch.py Llama-3.2-11B-Vision --output steps.csv
     slackwise calibrate steps.csv --output profile.json --kv-capacity-tokens N
+    python benchmarks/fidelity/against.py steps.csv
 
 A few layers of the language model and of the vision encoder are built in bf16 and timed; seconds are scaled to the
-whole depth, and the output table is added. Attention is PyTorch's scaled_dot_product_attention; decode is replayed from
-a CUDA graph, so that launches do not count. No engine is around the layers: what is missing is its overhead between
-steps, the connector and the rotary embedding. One GPU, no all-reduce.
+whole depth, and the output table is added. On a GPU everything is replayed from CUDA graphs, so that launches do not
+count, and attention is the fastest of PyTorch's kernels (column `attention`). No engine is around the layers: what is
+missing is its overhead between steps, the connector and the rotary embedding. One GPU, no all-reduce.
 
 Cross-attention layers (Llama 3.2) attend to one tile of image tokens, whose keys and values are counted in
 context_tokens and prompt_done_tokens as the simulator counts them: in units of a text token's.
@@ -19,12 +20,13 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch_layers import blocks, caches, language_shape, stacked, vision_shape, weight
-from torch_timer import Timer, place
+from torch_layers import Part, blocks, caches, language_shape, stacked, vision_shape, weight
+from torch_timer import Timer, ceilings, place
 
 from slackwise.errors import InputError, SlackwiseError
 from slackwise.files import written_whole
@@ -35,62 +37,82 @@ COLUMNS = ["decodes", "context_tokens", "prompt_tokens", "prompt_done_tokens", "
 IMAGE_TILES = 5
 """Tiles of the images that several are encoded of: 896 x 896 in InternVL (4 and a thumbnail)."""
 
+Row = dict[str, float | str]
+
 
 class LanguageBench:
-    """The LLM of a model on one GPU: times any batch of equal sequences."""
+    """The LLM of a model on one GPU: times steps of decodes, of a prompt, or of both."""
 
     def __init__(self, timer: Timer, model: Model, layers: int) -> None:
         language, torch, device = model.language, timer.torch, timer.device
         kinds = [(language.layers, False), (language.cross_layers, True)]
-        self.timer, self.measured = timer, layers
+        self.timer, self.measured, self.language = timer, layers, language
         self.kinds = [(count, language_shape(language, cross)) for count, cross in kinds if count]
         self.layers = [blocks(torch, device, shape, layers) for _, shape in self.kinds]
         self.head = weight(torch, device, language.hidden, language.vocab)
-        self.hidden = language.hidden
         self.image_tokens = model.vision.tile_tokens if model.cross_attention else 0
         self.image_kv_tokens = round(self.image_tokens * model.kv_tokens_per_image_token) * model.cross_attention
 
-    def seconds(self, batch: int, tokens: int, context: int, graph: bool) -> float:
-        """Seconds of a step: `tokens` new tokens of each sequence, attending to `context` (0: to themselves)."""
-        x = self._random(batch, tokens)
-        total = self.timer.seconds(lambda: x[:, -1] @ self.head, graph)
+    def step(self, decodes: int = 0, context: int = 0, prompt: int = 0) -> Row:
+        """A step of `decodes` sequences with `context` tokens each and of one prompt of `prompt` tokens."""
+        sequences = [(decodes, 1, context)] * (decodes > 0) + [(1, prompt, 0)] * (prompt > 0)
+        rows, tokens = sum(count for count, _, _ in sequences), decodes + prompt
+        last = self._random(rows)
+        total, used = self.timer.seconds(lambda: last @ self.head), []
         for (count, shape), layers in zip(self.kinds, self.layers, strict=True):
-            reads = self.image_tokens if shape.cross else context
-            kept = caches(self.timer.torch, self.timer.device, shape, self.measured, batch, reads) if reads else None
-            total += self.timer.seconds(stacked(layers, x, kept, True), graph) * count / self.measured
-        return total
+            parts = [self._part(shape, *each) for each in sequences]
+            seconds, name = self.timer.fastest(stacked(layers, self._random(tokens), parts))
+            total += seconds * count / self.measured
+            used.append(name)
+        read = decodes * (context + self.image_kv_tokens)
+        done = self.image_kv_tokens if prompt else 0
+        sizes = {"decodes": decodes, "context_tokens": read, "prompt_tokens": prompt, "prompt_done_tokens": done}
+        return {**sizes, "seconds": total, "attention": " ".join(used)}
 
-    def _random(self, batch: int, tokens: int) -> Any:
+    def _part(self, shape: Any, sequences: int, tokens: int, context: int) -> Part:
+        """Cross-attention layers attend to an image, others to `context`, or to the new tokens if it is 0."""
+        reads = self.image_tokens if shape.cross else context
+        timer = self.timer
+        kept = caches(timer.torch, timer.device, shape, self.measured, sequences, reads) if reads else None
+        return Part(sequences, tokens, kept)
+
+    def _random(self, tokens: int) -> Any:
         torch = self.timer.torch
-        return torch.randn(batch, tokens, self.hidden, device=self.timer.device, dtype=torch.bfloat16)
+        return torch.randn(tokens, self.language.hidden, device=self.timer.device, dtype=torch.bfloat16)
 
 
-def decode_steps(bench: LanguageBench, small: bool) -> Iterator[dict[str, float]]:
-    """Decode against batch and context."""
+Case = Callable[[], Row]
+
+
+def language_cases(bench: LanguageBench, small: bool) -> Iterator[Case]:
+    """Decode against batch and context, prefill against tokens, and chunks beside decodes."""
     for batch in (1, 4, 8) if small else (1, 4, 16, 32, 64, 128):
         for context in (256, 2048) if small else (256, 1024, 4096, 8192):
-            read = batch * (context + bench.image_kv_tokens)
-            yield {"decodes": batch, "context_tokens": read, "seconds": bench.seconds(batch, 1, context, True)}
+            yield partial(bench.step, batch, context)
+    prompts = (8, 32, 128, 512) if small else (64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 8192)
+    for tokens in prompts:
+        yield partial(bench.step, prompt=tokens)
+    for batch in (2,) if small else (16, 64):
+        for chunk in (16,) if small else (256, 512, 2048):
+            yield partial(bench.step, batch, 1024, chunk)
 
 
-def prefill_steps(bench: LanguageBench, small: bool) -> Iterator[dict[str, float]]:
-    """Prefill of one prompt against its tokens."""
-    for tokens in (8, 32, 128, 512) if small else (64, 128, 256, 512, 1024, 2048, 4096, 8192):
-        seconds = bench.seconds(1, tokens, 0, False)
-        yield {"prompt_tokens": tokens, "prompt_done_tokens": bench.image_kv_tokens, "seconds": seconds}
-
-
-def encode_steps(timer: Timer, model: Model, layers: int, small: bool) -> Iterator[dict[str, float]]:
+def encode_cases(timer: Timer, model: Model, layers: int, small: bool) -> Iterator[Case]:
     """Encode against images and tiles."""
     vision = model.vision
     stack = blocks(timer.torch, timer.device, vision_shape(vision), layers)
     patches = vision.tile_sequence or (896 // vision.patch_px) ** 2
     sequence = (64 if small else patches) * vision.joint_tiles
-    for images, tiles in _image_cases(model, small):
-        shape = (tiles // vision.joint_tiles, sequence, vision.hidden)
+
+    def encode(images: int, tiles: int) -> Row:
+        part = Part(tiles // vision.joint_tiles, sequence, causal=False)
+        shape = (part.sequences * part.tokens, vision.hidden)
         x = timer.torch.randn(shape, device=timer.device, dtype=timer.torch.bfloat16)
-        seconds = timer.seconds(stacked(stack, x, None, False)) * vision.layers / layers
-        yield {"images": images, "tiles": tiles, "seconds": seconds}
+        seconds, used = timer.fastest(stacked(stack, x, [part]))
+        return {"images": images, "tiles": tiles, "seconds": seconds * vision.layers / layers, "attention": used}
+
+    for images, tiles in _image_cases(model, small):
+        yield partial(encode, images, tiles)
 
 
 def _image_cases(model: Model, small: bool) -> list[tuple[int, int]]:
@@ -102,33 +124,39 @@ def _image_cases(model: Model, small: bool) -> list[tuple[int, int]]:
     return [(1, 1), (1, 2), (1, IMAGE_TILES), *((images, images * IMAGE_TILES) for images in counts[1:])]
 
 
-def rows(timer: Timer, model: Model, layers: int, small: bool) -> Iterator[dict[str, float]]:
+def rows(timer: Timer, model: Model, layers: int, small: bool) -> Iterator[Row]:
     """All steps of `model`; one that the GPU's memory does not hold is left out, and said."""
-    bench = LanguageBench(timer, model, layers)
-    makers: list[Callable[[], Iterator[dict[str, float]]]] = [
-        lambda: decode_steps(bench, small),
-        lambda: prefill_steps(bench, small),
-        lambda: encode_steps(timer, model, layers, small),
-    ]
-    for make in makers:
+    yield from _held(timer, language_cases(LanguageBench(timer, model, layers), small))
+    yield from _held(timer, encode_cases(timer, model, layers, small))
+
+
+def _held(timer: Timer, cases: Iterator[Case]) -> Iterator[Row]:
+    for case in cases:
         try:
-            yield from make()
+            yield case()
         except timer.torch.OutOfMemoryError:
-            print("measure_torch: out of GPU memory: larger steps of this stage are left out", file=sys.stderr)
+            print("measure_torch: out of GPU memory: a step is left out", file=sys.stderr)
+        if timer.device == "cuda":
+            timer.torch.cuda.empty_cache()  # so that the sizes of one step do not crowd out another's
 
 
 def measure(name: str, output: Path, device: str, layers: int, repeats: int, small: bool) -> None:
-    """Measure decode, prefill and encode of the model called `name` and write the csv, whole or not at all."""
+    """Measure decode, prefill, mixed steps and encode of the model called `name` and write the csv."""
     torch = require("torch", "gpu")
     model, timer = load_model(name), Timer(torch, device, repeats)
     if model.vision.window_tokens:
         raise InputError(f"{model.name}: windowed attention is not built here")
     with torch.inference_mode():
         found = list(rows(timer, model, layers, small))
+        told = {**place(timer), **ceilings(timer, small)}
     instance = {"model": model.name, "engine": f"torch {torch.__version__}", "tensor_parallel": "1"}
-    told = {**place(torch, device), **instance, "layers_measured": str(layers)}
+    write(output, found, {**told, **instance, "layers_measured": str(layers)})
+
+
+def write(output: Path, found: Sequence[Row], told: dict[str, str]) -> None:
+    """Write the csv, whole or not at all: a line a step, `told` on each."""
     with written_whole(output) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [*COLUMNS, *told], restval=0)
+        writer = csv.DictWriter(file, [*COLUMNS, "attention", *told], restval=0)
         writer.writeheader()
         writer.writerows({**row, **told} for row in found)
 
@@ -144,7 +172,7 @@ def main(given: list[str] | None = None) -> int:
     parser.add_argument("model")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
-    parser.add_argument("--layers", type=_count, default=4, help="layers built and timed, then scaled to the depth")
+    parser.add_argument("--layers", type=_count, default=8, help="layers built and timed, then scaled to the depth")
     parser.add_argument("--repeats", type=_count, default=20)
     parser.add_argument("--small", action="store_true", help="small sizes, to prove the shapes")
     options = parser.parse_args(given)

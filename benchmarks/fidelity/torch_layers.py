@@ -13,6 +13,16 @@ Cache = tuple[Any, Any]
 
 
 @dataclass(frozen=True)
+class Part:
+    """Equal sequences of a step: how many, the new tokens of each, and what these attend to."""
+
+    sequences: int
+    tokens: int
+    caches: Sequence[Cache] | None = None  # one a layer; None: the tokens attend to themselves
+    causal: bool = True
+
+
+@dataclass(frozen=True)
 class Shape:
     """The dimensions of a transformer layer."""
 
@@ -42,7 +52,7 @@ class Block:
     """One transformer layer in bf16: norm, attention, norm, MLP; biases and rotary embedding left out."""
 
     def __init__(self, torch: Any, device: str, shape: Shape) -> None:
-        self.functional, self.shape = torch.nn.functional, shape
+        self.torch, self.functional, self.shape = torch, torch.nn.functional, shape
         self.norm = torch.ones(shape.hidden, device=device, dtype=torch.bfloat16)
         own = 0 if shape.cross else 2 * shape.kv_heads
         self.query_key_value = weight(torch, device, shape.hidden, (shape.heads + own) * shape.head_dim)
@@ -50,22 +60,35 @@ class Block:
         self.up = weight(torch, device, shape.hidden, shape.mlp * (2 if shape.gated else 1))
         self.down = weight(torch, device, shape.mlp, shape.hidden)
 
-    def __call__(self, x: Any, cache: Cache | None, causal: bool) -> Any:
-        """x: (batch, tokens, hidden); with a `cache`, tokens attend to it alone."""
-        x = x + self._attended(self._normed(x), cache, causal) @ self.out
+    def __call__(self, x: Any, parts: Sequence[Part], at: int) -> Any:
+        """x: (tokens of all parts, hidden); linear layers see all, attention each part alone. `at`: place of the layer.
+
+        A part with caches attends to the one at `at` alone.
+        """
+        x = x + self._attended(self._normed(x), parts, at) @ self.out
         return x + self._inner(self._normed(x) @ self.up) @ self.down
 
-    def _attended(self, x: Any, cache: Cache | None, causal: bool) -> Any:
-        shape, (batch, tokens, _) = self.shape, x.shape
+    def _attended(self, x: Any, parts: Sequence[Part], at: int) -> Any:
+        pieces = (x @ self.query_key_value).split([part.sequences * part.tokens for part in parts])
+        attended = [self._attention(piece, part, at) for piece, part in zip(pieces, parts, strict=True)]
+        return attended[0] if len(attended) == 1 else self.torch.cat(attended)
+
+    def _attention(self, x: Any, part: Part, at: int) -> Any:
+        """(tokens, values of all heads) of one part, from its queries, keys and values."""
+        shape, sizes = self.shape, (part.sequences, part.tokens)
         heads = [shape.heads] if shape.cross else [shape.heads, shape.kv_heads, shape.kv_heads]
-        parts = (x @ self.query_key_value).split([each * shape.head_dim for each in heads], dim=-1)
-        several = zip(parts, heads, strict=True)
-        query, *own = (part.view(batch, tokens, each, shape.head_dim).transpose(1, 2) for part, each in several)
-        key, value = cache if cache is not None else own
+        several = x.split([each * shape.head_dim for each in heads], dim=-1)
+        query, *own = (one.view(*sizes, each, -1).transpose(1, 2) for one, each in zip(several, heads, strict=True))
+        key, value = part.caches[at] if part.caches is not None else own
+        if part.tokens == 1:  # heads that share keys become rows of one query: every kernel then reads keys once
+            query = query.reshape(part.sequences, shape.kv_heads, -1, shape.head_dim)
+        grouped = query.shape[1] != key.shape[1]
         attended = self.functional.scaled_dot_product_attention(
-            query, key, value, is_causal=causal and cache is None, enable_gqa=shape.heads != shape.kv_heads
+            query, key, value, is_causal=part.causal and part.caches is None, enable_gqa=grouped
         )
-        return attended.transpose(1, 2).reshape(batch, tokens, -1)
+        if part.tokens == 1:
+            attended = attended.reshape(part.sequences, shape.heads, 1, shape.head_dim)
+        return attended.transpose(1, 2).reshape(part.sequences * part.tokens, -1)
 
     def _inner(self, x: Any) -> Any:
         if not self.shape.gated:
@@ -97,13 +120,13 @@ def caches(torch: Any, device: str, shape: Shape, layers: int, batch: int, conte
     return [(values(), values()) for _ in range(layers)]
 
 
-def stacked(layers: Sequence[Block], x: Any, kept: Sequence[Cache] | None, causal: bool) -> Callable[[], Any]:
-    """A function that runs `x` through all layers, each with its own of the caches `kept`."""
+def stacked(layers: Sequence[Block], x: Any, parts: Sequence[Part]) -> Callable[[], Any]:
+    """A function that runs `x` (tokens of all `parts`, hidden) through all layers."""
 
     def work() -> Any:
         y = x
         for at, layer in enumerate(layers):
-            y = layer(y, kept[at] if kept is not None else None, causal)
+            y = layer(y, parts, at)
         return y
 
     return work

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -38,6 +39,40 @@ def test_the_layers_run_and_give_rows_that_calibrate_fits(tmp_path: Path) -> Non
     assert steps.instance["model"] == "LLaVA-OneVision-7B"
     assert steps.instance["gpu"].startswith("CPU ")
     assert fit_steps(steps).constants["encode_tile"] > 0
+
+
+@with_torch
+@pytest.mark.parametrize("cross", [False, True])
+def test_decodes_and_a_prompt_in_one_step_get_what_each_gets_alone(
+    cross: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch = import_module("torch")
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    layers = import_module("torch_layers")
+    torch.manual_seed(0)
+    shape = layers.Shape(hidden=64, heads=8, kv_heads=2, head_dim=16, mlp=96, gated=True, cross=cross)
+    stack = layers.blocks(torch, "cpu", shape, 2)
+    decodes = layers.Part(3, 1, layers.caches(torch, "cpu", shape, 2, 3, 10))
+    prompt = layers.Part(1, 5, layers.caches(torch, "cpu", shape, 2, 1, 7) if cross else None)
+    x = torch.randn(8, 64, dtype=torch.bfloat16)
+    together = layers.stacked(stack, x, [decodes, prompt])()
+    apart = [layers.stacked(stack, x[:3], [decodes])(), layers.stacked(stack, x[3:], [prompt])()]
+    assert float((together - torch.cat(apart)).abs().max()) < 0.05 * float(together.abs().max())
+
+
+@with_torch
+def test_heads_that_share_keys_attend_as_if_each_had_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = import_module("torch")
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    layers = import_module("torch_layers")
+    torch.manual_seed(0)
+    shape = layers.Shape(hidden=64, heads=8, kv_heads=2, head_dim=16, mlp=96, gated=True, cross=True)
+    (block,), x = layers.blocks(torch, "cpu", shape, 1), torch.randn(3, 8 * 16, dtype=torch.bfloat16)
+    ((key, value),) = kept = layers.caches(torch, "cpu", shape, 1, 3, 10)
+    found = block._attention(x, layers.Part(3, 1, kept), 0).float()
+    query, key, value = x.view(3, 8, 1, 16).float(), *(each.float().repeat_interleave(4, 1) for each in (key, value))
+    weights = torch.softmax(query @ key.transpose(2, 3) / 16**0.5, -1)
+    assert torch.allclose(found, (weights @ value).reshape(3, -1), atol=0.03)
 
 
 @with_torch
