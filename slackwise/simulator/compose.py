@@ -8,6 +8,7 @@ from slackwise.jit import part
 from slackwise.policies.features import PREFILL
 from slackwise.simulator import heap
 from slackwise.simulator.encode import take_jobs
+from slackwise.simulator.log import ADMITTED, note
 from slackwise.simulator.queueing import rank_request, rerank_requests
 from slackwise.simulator.tables import (
     decode_heap,
@@ -132,6 +133,7 @@ def leave_queue(s: Any, instance: int) -> int:
     engine.queued -= 1
     seen.waiting -= 1
     seen.running += 1
+    note(s, ADMITTED, request, instance, 0, 0)
     progress_of(s, request).admitted = engine.admissions
     engine.admissions += 1
     return request

@@ -9,6 +9,7 @@ import numpy as np
 from slackwise.jit import part
 from slackwise.policies.lookup import MONOTONE, SCAN, STATIC, TURN
 from slackwise.simulator.index import drawn, lead, note_change, search, update
+from slackwise.simulator.log import ROUTED, note
 from slackwise.simulator.tables import draw_of, group_of, instance_of, request_of
 
 
@@ -31,6 +32,7 @@ def choose(s: Any, group: int, request: int, now: float, policy: Any, params: An
         best = members.first + request_of(s, request).sequence % members.count
     else:
         best = drawn(s, group, request, now, policy, params)
+    note(s, ROUTED, request, best, request_of(s, request).job_images, 0)
     instance_of(s, best).assigned += 1
     instance_of(s, best).waiting += 1
     note_change(s, best)

@@ -7,6 +7,7 @@ from typing import Any
 from slackwise.jit import part
 from slackwise.simulator.dispatch import choose
 from slackwise.simulator.index import note_change
+from slackwise.simulator.log import RELEASED, note
 from slackwise.simulator.queueing import interrupt
 from slackwise.simulator.state import DECODING
 from slackwise.simulator.tables import engine_of, instance_of, progress_of
@@ -30,6 +31,7 @@ def release(s: Any, request: int, now: float) -> None:
     """Free the KV cache of a request that has moved on."""
     progress = progress_of(s, request)
     instance = progress.holder
+    note(s, RELEASED, request, instance, 0, 0)
     progress.holder = -1
     engine = engine_of(s, instance)
     engine.kv_used_tokens -= progress.target_tokens + progress.image_kv_tokens

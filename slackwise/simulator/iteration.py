@@ -16,6 +16,7 @@ from slackwise.simulator.encode import clear_jobs, finish_job
 from slackwise.simulator.handover import hand_over
 from slackwise.simulator.histogram import bucket, record_steps
 from slackwise.simulator.leap import leap_seconds
+from slackwise.simulator.log import FINISHED, FIRST_TOKEN, RESUMED, note, note_chunk, note_step
 from slackwise.simulator.queueing import assign, drop_in_flight, preempt_latest
 from slackwise.simulator.tables import (
     costs_of,
@@ -109,6 +110,7 @@ def start_leap(s: Any, instance: int, preempted: int, now: float) -> None:
 def end(s: Any, instance: int, now: float, policies: Any) -> None:
     """Book what the finished step or leap did."""
     engine, seen = engine_of(s, instance), instance_of(s, instance)
+    note_step(s, instance)
     engine.busy_s += now - engine.step_start_s
     seen.steps += engine.leap_steps
     s.steps += engine.leap_steps
@@ -118,6 +120,7 @@ def end(s: Any, instance: int, now: float, policies: Any) -> None:
     clear_jobs(s, instance)
     for at in range(engine.work):
         ident = slot_of(s, instance, at).ident
+        note_chunk(s, instance, at)
         if ident >= 0:
             end_chunk(s, instance, at, now, policies)
         elif finish_job(s, instance, ~ident, now, policies):
@@ -212,8 +215,10 @@ def finish_prefill(s: Any, instance: int, request: int, now: float, policies: An
     seen.pending_text_tokens -= request_of(s, request).text_tokens
     seen.pending_image_tokens -= request_of(s, request).image_tokens
     if progress.generated == 0:
+        note(s, FIRST_TOKEN, request, instance, 0, 0)
         progress.first_token_s = now
     else:
+        note(s, RESUMED, request, instance, 0, 0)
         record_one(s, progress.category, now - progress.last_token_s)
     progress.generated += 1
     progress.last_token_s = now
@@ -244,6 +249,7 @@ def finish_decode(s: Any, instance: int, now: float) -> None:
 @part
 def finish(s: Any, instance: int, request: int, now: float) -> None:
     """The request is complete."""
+    note(s, FINISHED, request, instance, 0, progress_of(s, request).output_tokens)
     progress_of(s, request).finish_s = now
     instance_of(s, instance).running -= 1
     s.finished += 1

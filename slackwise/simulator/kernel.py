@@ -13,6 +13,7 @@ from slackwise.simulator import heap
 from slackwise.simulator.encode import cut, enqueue_job
 from slackwise.simulator.handover import release
 from slackwise.simulator.iteration import begin, end
+from slackwise.simulator.log import ARRIVED, note
 from slackwise.simulator.queueing import assign, deliver, interrupt
 from slackwise.simulator.state import CLOCK, ENCODING
 from slackwise.simulator.tables import (
@@ -65,6 +66,7 @@ def arrive(s: Any, now: float, policies: Any) -> None:
     """Take the next arrival: its images go to separate encoders if there are any, else all to a prefill instance."""
     request = s.next_arrival
     s.next_arrival += 1
+    note(s, ARRIVED, request, -1, 0, 0)
     if group_of(s, ENCODING).count == 0 or request_of(s, request).images == 0:
         assign(s, request, now, policies)
         deliver(s, request, now, policies)

@@ -11,6 +11,7 @@ from slackwise.policies.features import ENCODE, PREFILL
 from slackwise.simulator import heap
 from slackwise.simulator.dispatch import choose, order_of, refresh_backlog
 from slackwise.simulator.leap import leap_seconds, steps_to_reach
+from slackwise.simulator.log import PREEMPTED, QUEUED, note
 from slackwise.simulator.state import PREFILLING
 from slackwise.simulator.tables import (
     costs_of,
@@ -82,6 +83,7 @@ def rerank_requests(s: Any, instance: int, now: float, policies: Any) -> None:
 def deliver(s: Any, request: int, now: float, policies: Any) -> None:
     """Queue a request at its instance, which now has all it needs for it."""
     instance = progress_of(s, request).instance
+    note(s, QUEUED, request, instance, 0, 0)
     request_of(s, request).transfer_estimate_s = 0.0
     enqueue(s, instance, request, now, policies)
     engine = engine_of(s, instance)
@@ -212,6 +214,7 @@ def forget_fresh(s: Any, instance: int, request: int) -> None:
 def requeue(s: Any, instance: int, request: int, now: float, policies: Any) -> None:
     """Queue a preempted request again, to be prefilled from the start; elsewhere if this instance does not prefill."""
     progress, entry, seen = progress_of(s, request), request_of(s, request), instance_of(s, instance)
+    note(s, PREEMPTED, request, instance, 0, 0)
     progress.prefilled_tokens = 0
     progress.preemptions += 1
     entry.prompt_tokens_left = progress.target_tokens

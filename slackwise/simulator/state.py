@@ -161,9 +161,26 @@ DRAW = np.dtype([("value", "f8")])
 MATCH = np.dtype([("winner", "i8")])
 TOKENS = np.dtype([("tokens", "i8")])
 
+LOG = np.dtype(
+    [
+        ("time_s", "f8"),  # when it happened; rows are in this order
+        ("since_s", "f8"),  # begin of the step that ends then; time_s of an event that takes no time
+        ("kind", "i4"),  # index into log.KINDS
+        ("request", "i4"),  # -1 if it is about none
+        ("instance", "i4"),  # -1 if it is about none
+        ("steps", "i4"),  # of the leap
+        ("decodes", "i4"),  # requests that got a token in each of these steps
+        ("images", "i4"),  # encoded; of the job that was routed
+        ("tiles", "i4"),  # encoded, padding included
+        ("tokens", "i4"),  # prompt tokens computed; output tokens of a request that finished
+    ],
+    align=True,
+)
+"""A row of the event log (log.py)."""
+
 TABLES = (
     "requests", "progress", "instances", "engines", "pools", "groups", "costs", "queues", "job_queues", "decodes",
-    "slots", "jobs", "transfers", "matches", "draws", "tbt", "bounds", "leaders", "features", "changes",
+    "slots", "jobs", "transfers", "matches", "draws", "tbt", "bounds", "leaders", "features", "changes", "log",
 )  # fmt: skip
 """The arrays of a state; the clock holds the address of each."""
 
@@ -187,6 +204,9 @@ CLOCK = np.dtype(
         ("draw_count", "i8"),
         ("indexed", "i8"),  # 1 if any group has a tree of bounds
         ("instance_count", "i8"),
+        ("log_kinds", "i8"),  # bits of the kinds of events to log, 0 for no log
+        ("log_room", "i8"),
+        ("logged", "i8"),  # rows so far, those left out included
         ("kv_link_s", "f8"),  # moving a KV cache between servers: seconds, and seconds a token for one GPU
         ("kv_link_s_per_token", "f8"),
         ("near_kv_link_s", "f8"),  # ... within a server
@@ -222,6 +242,7 @@ class State:
     leaders: Any  # LEADER (nodes and leaves of all tournaments,)
     features: Any  # FEATURE (groups, MOST_FEATURES)
     changes: Any  # CHANGED (groups, m): instances to bring the tree up to date with
+    log: Any  # LOG (limit,): what happened
     clock: Any  # CLOCK (1,)
 
     def point(self) -> None:
@@ -230,6 +251,7 @@ class State:
         clock.request_count, clock.sequences = len(self.requests), self.slots.shape[1]
         clock.queue_room, clock.transfer_room = self.queues.shape[1], len(self.transfers)
         clock.draw_count, clock.instance_count = len(self.draws), len(self.instances)
+        clock.log_room = len(self.log)
         clock.leaves, clock.buckets = len(self.matches) // 2, self.tbt.shape[1]
         for table in TABLES:
             array = getattr(self, table)
@@ -306,6 +328,7 @@ def allocate(
         leaders=records(0, LEADER),
         features=records((3, MOST_FEATURES), FEATURE),
         changes=records((3, instances), CHANGED),
+        log=records(0, LOG),
         clock=records(1, CLOCK),
     )
     state.jobs.free = np.arange(jobs)[::-1]

@@ -29,6 +29,7 @@ from slackwise.simulator.state import (
     GROUP,
     JOB,
     LEADER,
+    LOG,
     MATCH,
     POOL,
     PROGRESS,
@@ -64,14 +65,14 @@ REAL, LONG, SHORT = np.dtype([("value", "f8")]), np.dtype([("value", "i8")]), np
 
 LAYOUTS = (
     REQUEST, PROGRESS, INSTANCE, ENGINE, POOL, GROUP, COSTS, JOB, SLOT, ENTRY, DRAW, MATCH, TOKENS, FEATURE, CHANGED,
-    LEADER,
+    LEADER, LOG,
 )  # fmt: skip
 """Every record that compiled code reaches by address: a change of any makes old machine code wrong."""
 
 ENTRY_BYTES, INSTANCE_BYTES = ENTRY.itemsize, INSTANCE.itemsize
 _request, _progress, _instance, _engine = _element(REQUEST), _element(PROGRESS), _element(INSTANCE), _element(ENGINE)
 _pool, _costs, _job, _slot = _element(POOL), _element(COSTS), _element(JOB), _element(SLOT)
-_group = _element(GROUP)
+_group, _log = _element(GROUP), _element(LOG)
 _real, _long, _short = _element(REAL), _element(LONG), _element(SHORT)
 _feature, _changed, _leader = _element(FEATURE), _element(CHANGED), _element(LEADER)
 _entry, _draw, _match, _tokens = _element(ENTRY), _element(DRAW), _element(MATCH), _element(TOKENS)
@@ -237,3 +238,9 @@ def long_at(address: int) -> Any:
 def short_at(address: int) -> Any:
     """An int32 feature."""
     return _short(address, 0)
+
+
+@part
+def log_of(s: Any, at: int) -> Any:
+    """LOG: row `at` of the event log."""
+    return _log(s.log_at, at)

@@ -6,6 +6,7 @@ from typing import Any
 
 from slackwise.jit import part
 from slackwise.simulator import heap
+from slackwise.simulator.log import SENT, note
 from slackwise.simulator.tables import engine_of, instance_of, progress_of
 
 TO_QUEUE, RELEASE = 0, 1
@@ -15,6 +16,8 @@ TO_QUEUE, RELEASE = 0, 1
 @part
 def send(s: Any, request: int, kind: int, arrives_s: float) -> None:
     """Schedule a delivery; at one time by request, then kind."""
+    if kind == TO_QUEUE:
+        note(s, SENT, request, progress_of(s, request).instance, 0, 0)
     code = int(request) * 2 + kind
     heap.push(s.transfers_at, s.transfers, arrives_s, code, code)
     s.transfers += 1
