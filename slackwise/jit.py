@@ -34,8 +34,3 @@ def called(function: Function) -> Function:
 def part(function: Function) -> Function:
     """Compile into its callers: no signature, no cache of its own, no reference counts, no call."""
     return numba.njit(**PART_OPTIONS)(function)  # type: ignore[no-any-return]
-
-
-def rare(function: Function) -> Function:
-    """Compile apart and call it: for what hardly ever runs and would only be in the way inside its callers."""
-    return numba.njit(**(PART_OPTIONS | {"forceinline": False}))(function)  # type: ignore[no-any-return]

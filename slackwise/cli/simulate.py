@@ -20,8 +20,10 @@ from slackwise.cli.tables import (
     trace_line,
     utilisation,
 )
-from slackwise.simulator import simulate, summary
+from slackwise.optional import require
+from slackwise.simulator import Simulation, event_log, result_of, summary, write_events
 from slackwise.simulator.configuration_file import write_toml
+from slackwise.simulator.events_file import check_suffix
 
 
 @click.command()
@@ -29,10 +31,21 @@ from slackwise.simulator.configuration_file import write_toml
 @click.option("--config", default="vllm", show_default=True, help="A preset, a .toml file or a winner.json.")
 @click.option("--set", "settings", multiple=True, metavar="ROLE[.KNOB]=VALUE", help="Change a policy or a knob.")
 @click.option("--print-config", is_flag=True, help="Print the configuration as TOML and run nothing.")
+@click.option(
+    "--events", type=click.Path(path_type=Path), help="Log what happens: .parquet, or .json[.gz] for Perfetto."
+)
+@click.option("--event-limit", type=click.IntRange(min=1), default=1_000_000, show_default=True, help="Events to log.")
 @out_option
 @json_option
 def command(
-    inputs: Inputs, config: str, settings: tuple[str, ...], print_config: bool, out: Path | None, as_json: bool
+    inputs: Inputs,
+    config: str,
+    settings: tuple[str, ...],
+    print_config: bool,
+    events: Path | None,
+    event_limit: int,
+    out: Path | None,
+    as_json: bool,
 ) -> None:
     """Serve TRACE (a file, or `synthetic`) with one configuration and print latencies, attainment and load.
 
@@ -46,9 +59,14 @@ def command(
         click.echo(write_toml(configuration), nl=False)
         return
     check_output(out)
+    check_events(events)
     objectives, trace = inputs.objectives(configuration), inputs.trace()
+    limit = event_limit if events is not None else 0
     with working(f"simulating {len(trace):,} requests"):
-        run = summary(simulate(trace, configuration, objectives, inputs.seed, inputs.image_context))
+        simulation = Simulation(trace, configuration, objectives, inputs.seed, inputs.image_context, limit)
+        simulation.run_until()
+        run = summary(result_of(simulation))
+    write_log(simulation, events)
     document: dict[str, Any] = {
         "trace": trace_facts(trace, inputs.image_context),
         "configuration": configuration.name,
@@ -69,3 +87,21 @@ def command(
     counts = f"{run['preemptions']:,} preemptions, {run['rejected']:,} rejected"
     click.echo(f"Load: utilisation {utilisation(run)}; {number(run['gpu_hours'])} GPU-hours; {counts}")
     console().print(class_table([run], names=False))
+
+
+def check_events(path: Path | None) -> None:
+    """Raise InputError, before any work, if no event log can be written to `path`."""
+    check_output(path)
+    if path is not None and check_suffix(path) == ".parquet":
+        require("pyarrow", "trace")
+
+
+def write_log(simulation: Simulation, path: Path | None) -> None:
+    """Write the simulation's event log to `path`, if there is one; say on stderr if it is not whole."""
+    if path is None:
+        return
+    log = event_log(simulation)
+    with working(f"writing {len(log.rows):,} events"):
+        write_events(log, path)
+    if log.warning:
+        click.echo(f"warning: {log.warning}", err=True)

@@ -2,6 +2,8 @@
 
 from slackwise.simulator.cluster import Cluster, Pool
 from slackwise.simulator.configuration import Configuration
+from slackwise.simulator.events import EventLog, event_log
+from slackwise.simulator.events_file import write_events
 from slackwise.simulator.metrics import summary
 from slackwise.simulator.objectives import Objectives, isolated
 from slackwise.simulator.presets import PRESETS, disaggregated, preset
@@ -13,14 +15,17 @@ __all__ = [
     "PRESETS",
     "Cluster",
     "Configuration",
+    "EventLog",
     "Objectives",
     "Pool",
     "Result",
     "Simulation",
     "disaggregated",
+    "event_log",
     "isolated",
     "preset",
     "result_of",
     "simulate",
     "summary",
+    "write_events",
 ]

@@ -1,14 +1,15 @@
 """The event log: what happened, row after row, as the kernel saw it.
 
-A kind of event is a constant here, its name in KINDS, and one call of `note` where it happens. A run logs the kinds whose
-bits are set in the clock (`log_kinds`), none by default, and rows up to a limit; those beyond it are only counted.
+A kind of event is a constant here, its name in KINDS, and one call of `note` where it happens: a new kind needs no
+more. A run logs the kinds whose bits are set in the clock (`log_kinds`), none by default, and rows up to a limit; those
+beyond it are only counted.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from slackwise.jit import part, rare
+from slackwise.jit import called, part
 from slackwise.simulator.tables import engine_of, job_of, log_of, request_of, slot_of
 
 KINDS = (
@@ -45,7 +46,7 @@ def note_step(s: Any, instance: int) -> None:
         write_step(s, instance)
 
 
-@rare
+@called
 def write_chunk(s: Any, instance: int, at: int) -> None:
     """Write the row of a chunk or job."""
     work, begun_s = slot_of(s, instance, at), engine_of(s, instance).step_start_s
@@ -56,7 +57,7 @@ def write_chunk(s: Any, instance: int, at: int) -> None:
     write(s, CHUNK, request, instance, begun_s, 0, 0, images, tiles, tokens)
 
 
-@rare
+@called
 def write_step(s: Any, instance: int) -> None:
     """Write the row of a step or leap."""
     engine, images, tokens = engine_of(s, instance), 0, 0
@@ -72,7 +73,7 @@ def write_step(s: Any, instance: int) -> None:
     write(s, STEP, -1, instance, engine.step_start_s, engine.leap_steps, decodes, images, tiles, tokens)
 
 
-@rare
+@called
 def write(
     s: Any,
     kind: int,

@@ -17,9 +17,10 @@ from slackwise.simulator.cluster import STAGES, Cluster, Pool
 from slackwise.simulator.configuration import Configuration
 from slackwise.simulator.invariants import check as check_state
 from slackwise.simulator.invariants import next_event_s
+from slackwise.simulator.log import EVERY_KIND
 from slackwise.simulator.objectives import Objectives
 from slackwise.simulator.planting import plant
-from slackwise.simulator.state import DECODING, DRAW, ENCODING, PREFILLING, TABLE, State, allocate, records
+from slackwise.simulator.state import DECODING, DRAW, ENCODING, LOG, PREFILLING, TABLE, State, allocate, records
 from slackwise.simulator.workload import Workload, workload
 from slackwise.streams import stream
 from slackwise.traces import Trace
@@ -31,8 +32,9 @@ ROLES = ("encode_routing", "encode_batching", "chunking", "routing", "batching",
 class Simulation:
     """A trace served by a configuration. Requests that can never fit the KV cache are rejected at the start.
 
-    `run_until(t)` processes every event up to t; `state` may be looked at in between. Raises InputError if the trace
-    is empty, the model does not fit its GPUs, or a policy or knob is unknown.
+    `run_until(t)` processes every event up to t; `state` may be looked at in between. With `log` the first so many
+    events are kept (48 bytes each; events.event_log). Raises InputError if the trace is empty, the model does not fit
+    its GPUs, a policy or knob is unknown, or `log` is negative.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Simulation:
         objectives: Objectives,
         seed: int = 0,
         image_context: str = "subtract",
+        log: int = 0,
     ) -> None:
         self.configuration = configuration
         self.objectives = objectives
@@ -58,7 +61,9 @@ class Simulation:
         self.category = np.array(everything.progress.category)
         self.output_tokens = np.array(everything.progress.output_tokens)
         self.workload = _without(everything, self.rejected)
+        self.source, self.seed = trace.source, seed
         self.state = self._load(seed)
+        self.keep_log(log)
         self.done = False
 
     def run_until(self, until_s: float = np.inf, check: bool = False) -> None:
@@ -72,6 +77,14 @@ class Simulation:
             self._run(event_s)
             check_state(self.state, since_s)
         self._run(until_s)
+
+    def keep_log(self, limit: int) -> None:
+        """Keep the next `limit` events from now on, 0 for none. Raises InputError for a negative limit."""
+        if limit < 0:
+            raise InputError(f"the event log cannot be limited to {limit} events")
+        self.state.log = records(limit, LOG)
+        self.state.clock[0].log_kinds, self.state.clock[0].logged = EVERY_KIND if limit else 0, 0
+        self.state.point()
 
     def snapshot(self) -> State:
         """The run as it stands, to come back to with `restore`."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 
 import pytest
 
+from slackwise.cli.main import run
 from slackwise.simulator import preset
 from slackwise.simulator.configuration_file import configuration_from
 from tests.cli.runs import QUICK, document, printed, refusal
@@ -72,6 +74,23 @@ def test_print_config_prints_that_configuration(capsys: pytest.CaptureFixture[st
     assert document(capsys, "simulate", *QUICK, "--config", str(path)) == direct
 
 
+def test_events_are_written_beside_the_same_result(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    plain = document(capsys, "simulate", *QUICK)
+    for name in ("run.json.gz", "run.parquet"):
+        assert document(capsys, "simulate", *QUICK, "--events", str(tmp_path / name)) == plain
+        assert (tmp_path / name).stat().st_size > 1000
+
+
+def test_a_limit_on_events_warns_of_those_left_out(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    assert run(["simulate", *QUICK, "--events", str(path), "--event-limit", "100", "--json"]) == 0
+    captured = capsys.readouterr()
+    left_out = json.loads(path.read_text(encoding="utf-8"))["otherData"]["left_out"]
+    assert left_out > 1000
+    assert f"warning: the event log holds the first 100 events; {left_out:,} were left out" in captured.err
+    assert json.loads(captured.out)["requests"] > 500
+
+
 def test_text_instances_change_the_ratio_on_the_same_gpus(capsys: pytest.CaptureFixture[str]) -> None:
     found = document(capsys, "simulate", *QUICK, "--config", "modserve", "--text-instances", "3")
     assert "4 x E TP-1" in found["cluster"]
@@ -114,6 +133,8 @@ def test_real_traces_run_through(
         (["--hours", "1", "--to", "2h"], "not both"),
         (["--to", "2024-10-16T00:00:00Z"], "hours, not dates"),
         (["--out", "no/such/folder.json"], "no such folder"),
+        (["--events", "no/such/folder.json"], "no such folder"),
+        (["--events", "run.csv"], "ends in .parquet, .json or .json.gz, not as run.csv does"),
     ],
 )
 def test_bad_input_is_one_line(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
