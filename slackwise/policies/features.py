@@ -64,8 +64,8 @@ INSTANCE = np.dtype(
         ("assigned", "i8"),  # jobs or requests ever routed here
         ("encoder_budget_left", "i8"),  # image tokens that the step being composed may still encode
         ("token_budget_left", "i8"),  # tokens that the step being composed may still take
-        ("index", "i4"),  # position in its pool, from 0
-        ("pool_size", "i4"),
+        ("index", "i4"),  # position among the instances of its pool that take work, from 0; -1 if it takes none
+        ("pool_size", "i4"),  # of those
         ("stages", "i4"),  # bits ENCODE, PREFILL, DECODE
         ("tensor_parallel", "i4"),
         ("waiting", "i4"),  # requests (or encode jobs) routed here and not yet begun

@@ -13,7 +13,7 @@ from slackwise.latency.perturb import perturbed
 from slackwise.latency.profile import instance_costs
 from slackwise.latency.roofline import roofline
 from slackwise.policies.features import DECODE, ENCODE, PREFILL
-from slackwise.simulator.placement import SERVER_GPUS, checked, place
+from slackwise.simulator.placement import SERVER_GPUS, checked, extended, place
 from slackwise.simulator.rules import EngineRules, load_rules
 
 STAGES = {
@@ -46,18 +46,26 @@ class Pool:
     tensor_parallel: int = 1
     engine: str = "vllm"  # a key of rules.RULES
     profile: str | None = None  # path of a calibrated latency profile, in place of the roofline
+    most: int | None = None  # instances it may grow to while it runs (default: no more than `instances`)
 
     def __post_init__(self) -> None:
         if self.stages not in STAGES:
             raise unknown("kind of instance", self.stages, STAGES)
         if self.instances < 1:
             raise InputError(f"a pool of {self.stages} instances needs at least 1 instance, not {self.instances}")
+        if self.most is not None and self.most < self.instances:
+            raise InputError(f"a pool of {self.instances} {self.stages} instances cannot grow to at most {self.most}")
         load_rules(self.engine)
 
     @property
     def gpus(self) -> int:
         """GPUs of the whole pool."""
         return self.instances * self.tensor_parallel
+
+    @property
+    def ceiling(self) -> int:
+        """Instances it may grow to."""
+        return self.instances if self.most is None else self.most
 
     @property
     def rules(self) -> EngineRules:
@@ -114,6 +122,17 @@ class Cluster:
             raise InputError(f"placement names servers for {given} instances of the pools, which have {wanted}")
         servers = [server for each in self.placement for server in each]
         return checked(servers, sizes, self.servers, self.server_gpus)
+
+    @property
+    def placed_most(self) -> tuple[int, ...]:
+        """Server of each instance that there may ever be, pool by pool: those that may be started beside the rest."""
+        placed = self.placed
+        sizes = [pool.tensor_parallel for pool in self.pools for _ in range(pool.instances)]
+        more = [pool.tensor_parallel for pool in self.pools for _ in range(pool.ceiling - pool.instances)]
+        now, later = iter(placed), iter(extended(placed, sizes, more, self.server_gpus))
+        return tuple(
+            next(now if each < pool.instances else later) for pool in self.pools for each in range(pool.ceiling)
+        )
 
     @property
     def kinds(self) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ stages = "E"                         # E | PD | EPD
 instances = 4
 tensor_parallel = 1
 engine = "transformers"
+most = 8                             # instances it may grow to, default: instances
 
 [policies]
 batching = "edf"                     # a policy at its defaults, or with knobs:
@@ -46,7 +47,7 @@ from slackwise.simulator.configuration import Configuration
 from slackwise.simulator.presets import preset
 
 KEYS = ("name", "base", "cluster", "policies")
-WHOLE_NUMBERS = ("instances", "tensor_parallel")
+WHOLE_NUMBERS = ("instances", "tensor_parallel", "most")
 CLUSTER_KEYS = tuple(each.name for each in fields(Cluster) if each.name != "moved")
 
 

@@ -1,4 +1,4 @@
-"""Routing: which instance gets the work, and what its record shows afterwards."""
+"""Routing: which instance gets the work, and what its record shows afterwards; who waits while none is ready."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from slackwise.jit import part
 from slackwise.policies.lookup import MONOTONE, SCAN, STATIC, TURN
 from slackwise.simulator.index import drawn, lead, note_change, search, update
 from slackwise.simulator.log import ROUTED, note
-from slackwise.simulator.tables import draw_of, group_of, instance_of, request_of
+from slackwise.simulator.tables import draw_of, group_of, instance_of, progress_of, ready_at, request_of
 
 
 @part
 def choose(s: Any, group: int, request: int, now: float, policy: Any, params: Any) -> int:
-    """The instance of `group` with the lowest cost, ties to the lowest index."""
+    """The ready instance of `group` with the lowest cost, ties to the lowest index; there has to be one."""
     members = group_of(s, group)
     request_of(s, request).sequence = members.decisions
     request_of(s, request).draw = draw_of(s, s.draws_used % s.draw_count).value
@@ -29,7 +29,7 @@ def choose(s: Any, group: int, request: int, now: float, policy: Any, params: An
         update(s, group)
         best = search(s, group, request, now, policy, params)
     elif members.way == TURN:
-        best = members.first + request_of(s, request).sequence % members.count
+        best = ready_at(s, group, request_of(s, request).sequence % members.ready).instance
     else:
         best = drawn(s, group, request, now, policy, params)
     note(s, ROUTED, request, best, request_of(s, request).job_images, 0)
@@ -41,14 +41,38 @@ def choose(s: Any, group: int, request: int, now: float, policy: Any, params: An
 
 @part
 def scan(s: Any, group: int, request: int, now: float, policy: Any, params: Any) -> int:
-    """Every instance is asked about."""
+    """Every ready instance is asked about."""
     members = group_of(s, group)
-    best, best_cost = members.first, np.inf
-    for instance in range(members.first, members.first + members.count):
+    best, best_cost = members.lead, np.inf
+    for at in range(members.ready):
+        instance = ready_at(s, group, at).instance
         cost = policy(request_of(s, request), instance_of(s, instance), now, params)
         if cost < best_cost:
             best, best_cost = instance, cost
     return best
+
+
+@part
+def park(s: Any, group: int, request: int) -> None:
+    """Let a request wait until an instance of `group` is ready."""
+    members = group_of(s, group)
+    if members.parked == 0:
+        members.parked_first = request
+    else:
+        progress_of(s, members.parked_last).next_parked = request
+    members.parked_last = request
+    members.parked += 1
+
+
+@part
+def unpark(s: Any, group: int) -> int:
+    """Take off whoever has waited longest for an instance of `group`."""
+    members = group_of(s, group)
+    request: int = members.parked_first
+    members.parked_first = progress_of(s, request).next_parked
+    progress_of(s, request).next_parked = -1
+    members.parked -= 1
+    return request
 
 
 @part

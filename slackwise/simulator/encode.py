@@ -28,7 +28,7 @@ from slackwise.simulator.transfer import note_server
 @part
 def cut(s: Any, request: int, now: float, policies: Any) -> int:
     """Cut the images of a request into jobs as the chunking policy says; return the first of the linked jobs."""
-    seen, encoder = request_of(s, request), group_of(s, ENCODING).first
+    seen, encoder = request_of(s, request), group_of(s, ENCODING).lead
     first, last, count = -1, -1, 0
     while seen.images_left > 0:
         asked = policies.chunking(seen, instance_of(s, encoder), now, policies.chunking_params)
@@ -43,7 +43,7 @@ def cut(s: Any, request: int, now: float, policies: Any) -> int:
         seen.images_left -= images
     seen.images_left = seen.images
     progress = progress_of(s, request)
-    progress.jobs_left = count
+    progress.jobs_left, progress.lanes = count, group_of(s, ENCODING).ready
     progress.job_s = costs_of(s, engine_of(s, encoder).pool).encode_step_s + job_of(s, first).images * progress.image_s
     seen.encode_estimate_s = critical_path(s, request)
     return first
@@ -61,9 +61,12 @@ def take_job(s: Any, request: int, images: int, ordinal: int) -> int:
 
 @part
 def critical_path(s: Any, request: int) -> float:
-    """Predicted seconds of the encode work left: rounds of jobs over the encoders, each as long as the largest job."""
-    left, lanes = progress_of(s, request).jobs_left, group_of(s, ENCODING).count
-    return math.ceil(left / lanes) * progress_of(s, request).job_s
+    """Predicted seconds of the encode work left: rounds of jobs over the encoders, each as long as the largest job.
+
+    The encoders are those that were ready when the request was cut.
+    """
+    progress = progress_of(s, request)
+    return math.ceil(progress.jobs_left / progress.lanes) * progress.job_s
 
 
 @part

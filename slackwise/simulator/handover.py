@@ -5,23 +5,32 @@ from __future__ import annotations
 from typing import Any
 
 from slackwise.jit import part
-from slackwise.simulator.dispatch import choose
+from slackwise.simulator.dispatch import choose, park
 from slackwise.simulator.index import note_change
 from slackwise.simulator.log import RELEASED, note
 from slackwise.simulator.queueing import interrupt
 from slackwise.simulator.state import DECODING
-from slackwise.simulator.tables import engine_of, instance_of, progress_of
+from slackwise.simulator.tables import engine_of, group_of, instance_of, progress_of
 from slackwise.simulator.transfer import RELEASE, TO_QUEUE, kv_cache_s, send
 
 
 @part
 def hand_over(s: Any, instance: int, request: int, now: float, policies: Any) -> None:
+    """A prefilled request moves on to a decode instance; its KV cache is held until it has come there."""
+    progress_of(s, request).holder = instance
+    instance_of(s, instance).running -= 1
+    if group_of(s, DECODING).ready == 0:
+        park(s, DECODING, request)
+    else:
+        send_kv(s, request, now, policies)
+
+
+@part
+def send_kv(s: Any, request: int, now: float, policies: Any) -> None:
     """Route a prefilled request to a decode instance and send its KV cache."""
     progress = progress_of(s, request)
-    progress.holder = instance
-    instance_of(s, instance).running -= 1
     progress.instance = choose(s, DECODING, request, now, policies.decode_routing, policies.decode_routing_params)
-    arrives_s = now + kv_cache_s(s, request, instance)
+    arrives_s = now + kv_cache_s(s, request, progress.holder)
     send(s, request, TO_QUEUE, arrives_s)
     send(s, request, RELEASE, arrives_s)
 

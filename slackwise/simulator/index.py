@@ -14,6 +14,7 @@ import numpy as np
 
 from slackwise.jit import called, part
 from slackwise.policies.hashing import drawn_at
+from slackwise.policies.lookup import STATIC
 from slackwise.simulator.state import REAL_KIND, SHORT_KIND
 from slackwise.simulator.tables import (
     INSTANCE_BYTES,
@@ -25,6 +26,7 @@ from slackwise.simulator.tables import (
     instance_of,
     leader_of,
     long_at,
+    ready_at,
     real_at,
     request_of,
     short_at,
@@ -47,7 +49,8 @@ def list_change(s: Any, instance: int) -> None:
     for group in range(GROUPS):
         members = group_of(s, group)
         inside = members.first <= instance < members.first + members.count
-        if members.leaves > 0 and inside and engine.changed & (1 << group) == 0:
+        listed = inside and members.leaves > 0 and instance_of(s, instance).index >= 0
+        if listed and engine.changed & (1 << group) == 0:
             changed_at(s, group, members.changes).instance = instance
             members.changes += 1
             engine.changed |= 1 << group
@@ -60,7 +63,7 @@ def update(s: Any, group: int) -> None:
     for at in range(members.changes):
         instance = changed_at(s, group, at).instance
         engine_of(s, instance).changed &= ~(1 << group)
-        node = (members.leaves + instance - members.first) >> 1
+        node = (members.leaves + instance_of(s, instance).index) >> 1
         while node >= 1 and combine(s, group, node):
             node >>= 1
     members.changes = 0
@@ -73,13 +76,32 @@ def lead(s: Any, group: int, request: int, now: float, policy: Any, params: Any)
     for at in range(members.changes):
         instance = changed_at(s, group, at).instance
         engine_of(s, instance).changed &= ~(1 << group)
-        node = members.leaves + instance - members.first
+        node = members.leaves + instance_of(s, instance).index
         leader_of(s, members.tree + node).cost = policy(request_of(s, request), instance_of(s, instance), now, params)
         node >>= 1
         while node >= 1 and play(s, members.tree, node):
             node >>= 1
     members.changes = 0
     return leader_of(s, members.tree + 1).instance
+
+
+@called
+def regrow(s: Any, group: int) -> None:
+    """Build a group's tree anew: its leaves are the ready instances in order. Costs follow when next asked for."""
+    members = group_of(s, group)
+    for instance in range(members.first, members.first + members.count):
+        engine_of(s, instance).changed &= ~(1 << group)
+    members.changes = 0
+    if members.way == STATIC:
+        for node in range(1, 2 * members.leaves):
+            leader_of(s, members.tree + node).cost = np.inf
+        for at in range(members.ready):
+            leader_of(s, members.tree + members.leaves + at).instance = ready_at(s, group, at).instance
+            list_change(s, ready_at(s, group, at).instance)
+    else:
+        for node in range(members.leaves - 1, 0, -1):
+            if below(s, group, node) < members.ready:
+                combine(s, group, node)
 
 
 @part
@@ -97,7 +119,7 @@ def combine(s: Any, group: int, node: int) -> bool:
     """Compute a node from what is below it; whether that changed it."""
     members, changed = group_of(s, group), False
     mine, left = address_of(s, group, node), address_of(s, group, 2 * node)
-    right = address_of(s, group, 2 * node + 1) if below(s, group, 2 * node + 1) < members.count else left
+    right = address_of(s, group, 2 * node + 1) if below(s, group, 2 * node + 1) < members.ready else left
     for at in range(members.features):
         feature = feature_of(s, group, at)
         if feature.kind == REAL_KIND:
@@ -123,13 +145,13 @@ def address_of(s: Any, group: int, node: int) -> int:
     """Where the record of a node or, at the bottom, of an instance lies."""
     members = group_of(s, group)
     if node >= members.leaves:
-        return s.instances_at + (members.first + node - members.leaves) * INSTANCE_BYTES
+        return s.instances_at + ready_at(s, group, node - members.leaves).instance * INSTANCE_BYTES
     return s.bounds_at + (members.tree + node) * INSTANCE_BYTES
 
 
 @part
 def below(s: Any, group: int, node: int) -> int:
-    """Place in the group of the first instance below a node."""
+    """Place among the ready instances of the group of the first one below a node."""
     leaves, place = group_of(s, group).leaves, node
     while place < leaves:
         place *= 2
@@ -140,10 +162,10 @@ def below(s: Any, group: int, node: int) -> int:
 def cost_of(s: Any, group: int, node: int, request: int, now: float, policy: Any, params: Any) -> float:
     """Cost of an instance, or a bound for all instances below a node; infinite if there are none."""
     members = group_of(s, group)
-    if below(s, group, node) >= members.count:
+    if below(s, group, node) >= members.ready:
         return np.inf
     if node >= members.leaves:
-        instance = instance_of(s, members.first + node - members.leaves)
+        instance = instance_of(s, ready_at(s, group, node - members.leaves).instance)
         return policy(request_of(s, request), instance, now, params)
     return policy(request_of(s, request), bound_of(s, members.tree + node), now, params)
 
@@ -178,7 +200,7 @@ def search(s: Any, group: int, request: int, now: float, policy: Any, params: An
             node = following(node)
         else:
             node *= 2
-    return members.first + best - members.leaves
+    return ready_at(s, group, best - members.leaves).instance
 
 
 @part
@@ -194,8 +216,8 @@ def drawn(s: Any, group: int, request: int, now: float, policy: Any, params: Any
     """The cheapest of the few instances that the draw names, ties to the lowest index."""
     members, entry = group_of(s, group), request_of(s, request)
     best, best_cost = members.first + members.count, np.inf
-    for turn in range(min(members.draws, members.count)):
-        instance = members.first + drawn_at(entry.draw, turn, members.count)
+    for turn in range(min(members.draws, members.ready)):
+        instance = ready_at(s, group, drawn_at(entry.draw, turn, members.ready)).instance
         cost = policy(entry, instance_of(s, instance), now, params)
         if cost < best_cost or (cost == best_cost and instance < best):
             best, best_cost = instance, cost

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from slackwise.errors import CheckError
+from slackwise.simulator.fleet import gpus_held
 from slackwise.simulator.recount import (
     at_work,
     chunks,
@@ -28,7 +29,7 @@ from slackwise.simulator.recount import (
     queued_jobs,
     running_jobs,
 )
-from slackwise.simulator.state import State
+from slackwise.simulator.state import DRAINING, OFF, READY, STARTING, State
 
 
 def check(state: State, since_s: float = -np.inf) -> None:
@@ -42,7 +43,7 @@ def check(state: State, since_s: float = -np.inf) -> None:
 
 
 def next_event_s(state: State) -> float:
-    """Time of the next arrival, delivery or step end, in seconds; infinite if nothing is left to do."""
+    """Time of the next order, arrival, delivery or step end, in seconds; infinite if nothing is left to do."""
     clock = state.clock[0]
     arrival = state.requests.arrival_s[clock.next_arrival] if clock.next_arrival < clock.request_count else np.inf
     delivery = state.transfers.key[0] if clock.transfers > 0 else np.inf
@@ -215,6 +216,38 @@ def decisions_counted(state: State) -> Iterator[str]:
         yield f"{drawn} draws, {decided} decisions, {assigned} assigned"
 
 
+def fleet_kept(state: State) -> Iterator[str]:
+    """Only ready instances are routed to, whoever is off holds nothing, and the GPUs never exceed the cap."""
+    engines, seen, cap = state.engines, state.instances, state.clock[0].gpu_cap
+    if gpus_held(state) > cap:
+        yield f"{gpus_held(state)} of {cap} GPUs are held"
+    work = seen.waiting + seen.running + engines.kv_used_tokens + engines.work
+    closed = np.isin(engines.status, (OFF, STARTING))
+    for each in np.flatnonzero(closed & ((work > 0) | np.isfinite(engines.step_end_s))):
+        yield f"instance {each} has work though its status is {engines.status[each]}"
+    for each in np.flatnonzero((engines.status == DRAINING) & (seen.assigned != engines.assigned_before)):
+        yield f"instance {each} drains and was given {seen.assigned[each] - engines.assigned_before[each]} more"
+    for each in np.flatnonzero((engines.status == DRAINING) & (work == 0) & np.isinf(engines.step_end_s)):
+        yield f"instance {each} drains, is empty and was not released"
+
+
+def ready_counted(state: State) -> Iterator[str]:
+    """Ready instances are numbered through, and nobody is parked while one is ready."""
+    for at, group in enumerate(state.groups):
+        rows = np.arange(group.first, group.first + group.count)
+        ready = rows[state.engines.status[rows] == READY]
+        numbered = np.full(len(rows), -1)
+        numbered[ready - group.first] = np.arange(len(ready))
+        if group.ready != len(ready) or group.lead != (ready[0] if len(ready) else -1):
+            yield f"group {at} counts {group.ready} ready from {group.lead}, not {ready.tolist()}"
+        if not np.array_equal(state.instances.index[rows], numbered):
+            yield f"group {at} numbers its instances {state.instances.index[rows].tolist()}"
+        if len(rows) and np.any(state.instances.pool_size[rows] != len(ready)):
+            yield f"group {at} of {len(ready)} shows pool_size {state.instances.pool_size[rows].tolist()}"
+        if group.parked > 0 and len(ready):
+            yield f"{group.parked} requests are parked at group {at} though {ready.tolist()} are ready"
+
+
 INVARIANTS: tuple[Callable[[State], Iterator[str]], ...] = (
     requests_conserved,
     jobs_conserved,
@@ -229,6 +262,8 @@ INVARIANTS: tuple[Callable[[State], Iterator[str]], ...] = (
     work_conserved,
     order_kept,
     decisions_counted,
+    fleet_kept,
+    ready_counted,
 )
 """In the order in which they are asked."""
 

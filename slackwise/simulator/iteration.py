@@ -16,8 +16,10 @@ from slackwise.simulator.encode import clear_jobs, finish_job
 from slackwise.simulator.handover import hand_over
 from slackwise.simulator.histogram import bucket, record_steps
 from slackwise.simulator.leap import leap_seconds
+from slackwise.simulator.lifecycle import retire_if_empty
 from slackwise.simulator.log import FINISHED, FIRST_TOKEN, RESUMED, note, note_chunk, note_step
 from slackwise.simulator.queueing import assign, drop_in_flight, preempt_latest
+from slackwise.simulator.state import DRAINING
 from slackwise.simulator.tables import (
     costs_of,
     decode_at,
@@ -59,6 +61,8 @@ def begin(s: Any, instance: int, now: float, policies: Any) -> None:
         start_leap(s, instance, preempted, now)
     else:
         engine.step_end_s = np.inf
+        if engine.status == DRAINING:
+            retire_if_empty(s, instance, now)
     refresh_backlog(s, instance)
     replay(s, instance)
 
@@ -125,8 +129,8 @@ def end(s: Any, instance: int, now: float, policies: Any) -> None:
             end_chunk(s, instance, at, now, policies)
         elif finish_job(s, instance, ~ident, now, policies):
             request = job_of(s, ~ident).request
-            assign(s, request, now, policies)
-            send(s, request, TO_QUEUE, now + embeddings_s(s, request))
+            if assign(s, request, now, policies):
+                send(s, request, TO_QUEUE, now + embeddings_s(s, request))
     changed = engine.work > 0
     while engine.decodes > 0 and int(decode_at(s, instance, 0).key) == engine.decode_steps:
         finish_decode(s, instance, now)

@@ -1,4 +1,4 @@
-"""The compiled kernel: one loop over arrivals, deliveries and step ends, up to a time."""
+"""The compiled kernel: one loop over orders, arrivals, deliveries and step ends, up to a time."""
 
 from __future__ import annotations
 
@@ -10,22 +10,25 @@ from numba import float64, from_dtype, int64
 from slackwise.jit import PART_OPTIONS, compiled, part
 from slackwise.policies.compilation import POLICY, stamped
 from slackwise.simulator import heap
+from slackwise.simulator.dispatch import park
 from slackwise.simulator.encode import cut, enqueue_job
-from slackwise.simulator.handover import release
+from slackwise.simulator.handover import release, send_kv
 from slackwise.simulator.iteration import begin, end
+from slackwise.simulator.lifecycle import obey
 from slackwise.simulator.log import ARRIVED, note
 from slackwise.simulator.queueing import assign, deliver, interrupt
-from slackwise.simulator.state import CLOCK, ENCODING
+from slackwise.simulator.state import CLOCK, DECODING, ENCODING, PREFILLING
 from slackwise.simulator.tables import (
     LAYOUTS,
     engine_of,
     group_of,
     job_of,
     match_of,
+    progress_of,
     request_of,
     transfer_at,
 )
-from slackwise.simulator.transfer import RELEASE
+from slackwise.simulator.transfer import RELEASE, TO_QUEUE, embeddings_s, send
 
 DONE, PAUSED, FULL = 0, 1, 2
 """How a run ended: nothing is left to do; `until` was reached; some part of the state needs more room."""
@@ -50,27 +53,67 @@ class Deciders(NamedTuple):
 
 @part
 def has_room(s: Any) -> bool:
-    """Whether any single event fits into the queues, jobs and transfers."""
-    images = 1
-    if s.next_arrival < s.request_count:
-        images = request_of(s, s.next_arrival).images
+    """Whether any single event fits into the queues, jobs, transfers and orders."""
     return (
-        s.longest_queue + images + s.sequences < s.queue_room
-        and s.free_jobs > images
-        and s.transfers + 2 * s.sequences < s.transfer_room
+        s.longest_queue + s.most_images + s.sequences < s.queue_room
+        and s.free_jobs > s.most_images
+        and s.transfers + 2 * s.sequences + s.leaves < s.transfer_room
+        and s.orders + s.leaves < s.order_room
     )
 
 
 @part
-def arrive(s: Any, now: float, policies: Any) -> None:
-    """Take the next arrival: its images go to separate encoders if there are any, else all to a prefill instance."""
+def arrive(s: Any) -> tuple[int, int]:
+    """The next arrival, and its group: separate encoders for images if there are any, else prefill instances."""
     request = s.next_arrival
     s.next_arrival += 1
     note(s, ARRIVED, request, -1, 0, 0)
     if group_of(s, ENCODING).count == 0 or request_of(s, request).images == 0:
-        assign(s, request, now, policies)
-        deliver(s, request, now, policies)
-        return
+        return request, PREFILLING
+    return request, ENCODING
+
+
+@part
+def receive(s: Any, now: float, policies: Any) -> tuple[int, int]:
+    """Take the next delivery or order; a request that has waited for an order is returned with its group, else -1."""
+    code = heap.pop(s.transfers_at, s.transfers)
+    s.transfers -= 1
+    if code < 0:
+        return obey(s, ~code, now)
+    if code & 1 == RELEASE:
+        release(s, code >> 1, now)
+    else:
+        deliver(s, code >> 1, now, policies)
+    return -1, -1
+
+
+@part
+def enter(s: Any, request: int, group: int, now: float, policies: Any) -> None:
+    """Route a request to an instance of a group, or let it wait until one is ready."""
+    if group == DECODING:
+        send_kv(s, request, now, policies)
+    elif group == PREFILLING:
+        enter_prefill(s, request, now, policies)
+    elif group_of(s, ENCODING).ready == 0:
+        park(s, ENCODING, request)
+    else:
+        enter_encoders(s, request, now, policies)
+
+
+@part
+def enter_prefill(s: Any, request: int, now: float, policies: Any) -> None:
+    """Route a request to a prefill instance; embeddings that are elsewhere are sent after it."""
+    if assign(s, request, now, policies):
+        progress = progress_of(s, request)
+        if progress.encoder >= 0 and progress.preemptions == 0:
+            send(s, request, TO_QUEUE, now + embeddings_s(s, request))
+        else:
+            deliver(s, request, now, policies)
+
+
+@part
+def enter_encoders(s: Any, request: int, now: float, policies: Any) -> None:
+    """Cut the images of a request into jobs and route each."""
     job = cut(s, request, now, policies)
     while job >= 0:
         following = job_of(s, job).next
@@ -79,19 +122,11 @@ def arrive(s: Any, now: float, policies: Any) -> None:
 
 
 @part
-def receive(s: Any, now: float, policies: Any) -> None:
-    """Take the next delivery."""
-    code = heap.pop(s.transfers_at, s.transfers)
-    s.transfers -= 1
-    if code & 1 == RELEASE:
-        release(s, code >> 1, now)
-    else:
-        deliver(s, code >> 1, now, policies)
-
-
-@part
 def advance(s: Any, until: float, policies: Any) -> int:
-    """Process events in order of time up to and including `until`; at one time arrivals, deliveries, then step ends."""
+    """Process events in order of time up to and including `until`.
+
+    At one time: orders, arrivals, deliveries, then step ends.
+    """
     while True:
         arrival, delivery = np.inf, np.inf
         if s.next_arrival < s.request_count:
@@ -106,14 +141,17 @@ def advance(s: Any, until: float, policies: Any) -> int:
             return FULL
         s.now_s = now
         s.events += 1
-        if arrival == now:
-            arrive(s, now, policies)
+        request, group = -1, -1
+        if arrival == now and (delivery > now or transfer_at(s, 0).ident >= 0):  # no order
+            request, group = arrive(s)
         elif delivery == now:
-            receive(s, now, policies)
+            request, group = receive(s, now, policies)
         else:
             if engine_of(s, stepping).leap_steps > 0:  # none if it was idle
                 end(s, stepping, now, policies)
             begin(s, stepping, now, policies)
+        if request >= 0:
+            enter(s, request, group, now, policies)
 
 
 def _run(

@@ -46,6 +46,22 @@ def place(sizes: Sequence[int], encoders: Sequence[bool], rule: str, servers: in
     return tuple(placed)
 
 
+def extended(placed: Sequence[int], sizes: Sequence[int], more: Sequence[int], gpus: int) -> tuple[int, ...]:
+    """Servers of `more` instances beside those of `sizes` already `placed`: each on the first that has room.
+
+    For instances that may be started later: servers are added as they are needed, were all of them to run at once.
+    """
+    free = dict.fromkeys(range(max(placed) + 1), gpus)
+    for server, size in zip(placed, sizes, strict=True):
+        free[server] -= size
+    found = []
+    for size in more:
+        server = next((each for each in sorted(free) if free[each] >= size), max(free) + 1)
+        free[server] = free.get(server, gpus) - size
+        found.append(server)
+    return tuple(found)
+
+
 def checked(placed: Sequence[int], sizes: Sequence[int], servers: int | None, gpus: int) -> tuple[int, ...]:
     """A placement written out, one server an instance. Raises InputError naming the server that it overfills."""
     used: Counter[int] = Counter()

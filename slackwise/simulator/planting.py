@@ -63,19 +63,24 @@ def _members(state: State, group: int) -> Any:
     return state.instances[int(members.first) : int(members.first + members.count)]
 
 
+def _ready(state: State, group: int) -> Any:
+    """The instances that take work."""
+    return state.instances[state.ready.instance[group, : int(state.groups[group].ready)]]
+
+
 def _leaves(count: int) -> int:
     return 1 << max(1, (count - 1).bit_length())
 
 
 def _lead(state: State, group: int, policy: Policy, params: Params) -> None:
     """Append the group's tournament: a static cost hangs on no request, so that any will do to ask about."""
-    members, rows, nobody = state.groups[group], _members(state, group), records(1, REQUEST)[0]
-    leaves = _leaves(len(rows))
+    members, rows, nobody = state.groups[group], _ready(state, group), records(1, REQUEST)[0]
+    leaves = _leaves(int(members.count))
     members.leaves, members.tree = leaves, len(state.leaders)
     nodes = records(2 * leaves, LEADER)
-    nodes.cost, nodes.instance = np.inf, int(members.first) + len(rows)
+    nodes.cost, nodes.instance = np.inf, -1
     nodes.cost[leaves : leaves + len(rows)] = [policy.compiled(nobody, row, 0.0, params) for row in rows]
-    nodes.instance[leaves : leaves + len(rows)] = int(members.first) + np.arange(len(rows))
+    nodes.instance[leaves : leaves + len(rows)] = state.ready.instance[group, : len(rows)]
     for node in range(leaves - 1, 0, -1):
         nodes[node] = nodes[2 * node] if nodes.cost[2 * node] <= nodes.cost[2 * node + 1] else nodes[2 * node + 1]
     state.leaders = np.concatenate([state.leaders, nodes]).view(np.recarray)
@@ -83,8 +88,8 @@ def _lead(state: State, group: int, policy: Policy, params: Params) -> None:
 
 def _bound(state: State, group: int, lookup: Lookup) -> None:
     """Append the group's tree of bounds."""
-    members, rows = state.groups[group], _members(state, group)
-    members.leaves, members.tree = _leaves(len(rows)), len(state.bounds)
+    members, rows = state.groups[group], _ready(state, group)
+    members.leaves, members.tree = _leaves(int(members.count)), len(state.bounds)
     members.features = len(lookup.rises) + len(lookup.falls)
     for at, name in enumerate((*lookup.rises, *lookup.falls)):
         assert INSTANCE.fields is not None

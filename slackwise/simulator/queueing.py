@@ -9,7 +9,7 @@ import numpy as np
 from slackwise.jit import part
 from slackwise.policies.features import ENCODE, PREFILL
 from slackwise.simulator import heap
-from slackwise.simulator.dispatch import choose, order_of, refresh_backlog
+from slackwise.simulator.dispatch import choose, order_of, park, refresh_backlog
 from slackwise.simulator.leap import leap_seconds, steps_to_reach
 from slackwise.simulator.log import PREEMPTED, QUEUED, note
 from slackwise.simulator.state import PREFILLING
@@ -18,6 +18,7 @@ from slackwise.simulator.tables import (
     decode_at,
     decode_heap,
     engine_of,
+    group_of,
     instance_of,
     pool_of,
     progress_of,
@@ -31,8 +32,14 @@ from slackwise.simulator.transfer import TO_QUEUE, send
 
 
 @part
-def assign(s: Any, request: int, now: float, policies: Any) -> None:
-    """Route a request to a prefill instance and count it there, also while its embeddings travel."""
+def assign(s: Any, request: int, now: float, policies: Any) -> bool:
+    """Route a request to a prefill instance and count it there, also while its embeddings travel.
+
+    If none is ready the request waits until one is, and False is returned.
+    """
+    if group_of(s, PREFILLING).ready == 0:
+        park(s, PREFILLING, request)
+        return False
     entry = request_of(s, request)
     entry.job_images, entry.job_image_tokens, entry.job_tiles = 0, 0, 0
     instance = choose(s, PREFILLING, request, now, policies.routing, policies.routing_params)
@@ -43,6 +50,7 @@ def assign(s: Any, request: int, now: float, policies: Any) -> None:
         seen.pending_images += entry.images_left
         seen.pending_tiles += entry.images_left * entry.tiles_per_image
     refresh_backlog(s, instance)
+    return True
 
 
 @part
@@ -226,5 +234,5 @@ def requeue(s: Any, instance: int, request: int, now: float, policies: Any) -> N
         refresh_backlog(s, instance)
         enqueue(s, instance, request, now, policies)
     else:
-        assign(s, request, now, policies)
-        send(s, request, TO_QUEUE, now)
+        if assign(s, request, now, policies):
+            send(s, request, TO_QUEUE, now)

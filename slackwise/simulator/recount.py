@@ -54,7 +54,16 @@ def chunks(state: State, instance: int) -> Any:
 def travelling(state: State) -> Numbers:
     """Requests whose embeddings or KV caches are on their way to a queue."""
     codes = numbers(state.transfers.ident[: state.clock[0].transfers])
-    return codes[codes & 1 == TO_QUEUE] >> 1
+    return codes[(codes >= 0) & (codes & 1 == TO_QUEUE)] >> 1
+
+
+def parked(state: State, group: int) -> Numbers:
+    """Requests that wait until an instance of a group is ready, first come first."""
+    found, request = [], int(state.groups.parked_first[group])
+    for _ in range(int(state.groups.parked[group])):
+        found.append(request)
+        request = int(state.progress.next_parked[request])
+    return numbers(found)
 
 
 def leaving(state: State, instance: int) -> Numbers:
@@ -75,6 +84,7 @@ def places(state: State) -> dict[str, Numbers]:
         "future": np.arange(state.clock[0].next_arrival, state.clock[0].request_count),
         "encoding": np.unique(state.jobs.request[live_jobs(state)]),
         "travelling": travelling(state),
+        "parked": np.concatenate([parked(state, group) for group in range(len(state.groups))]),
         "finished": np.flatnonzero(~np.isnan(state.progress.finish_s)),
     }
     for name, of in (("queued", queued), ("prefilling", prefilling), ("decoding", decoding)):

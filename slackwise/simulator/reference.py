@@ -16,10 +16,24 @@ import numpy as np
 from slackwise.latency.costs import step_seconds
 from slackwise.policies.features import DECODE, ENCODE, PREFILL, REQUEST
 from slackwise.simulator.simulation import ROLES, Simulation
-from slackwise.simulator.state import DECODING, ENCODING, PREFILLING, records
+from slackwise.simulator.state import (
+    DECODING,
+    DRAIN,
+    DRAINING,
+    ENCODING,
+    OFF,
+    OPEN,
+    PREFILLING,
+    READY,
+    RECALL,
+    RESERVE,
+    START,
+    STARTING,
+    records,
+)
 from slackwise.simulator.transfer import RELEASE, TO_QUEUE
 
-ARRIVAL, DELIVERY, STEP_END = 0, 1, 2
+ORDER, ARRIVAL, DELIVERY, STEP_END = 0, 1, 2, 3
 """Kinds of events, in the order in which those of one time are processed."""
 
 
@@ -44,6 +58,7 @@ class Request:
     transfer_estimate_s: float
     jobs_left: int = 0
     job_s: float = 0.0
+    lanes: int = 1  # encoders that were ready when it was cut
     prefilled: int = 0
     generated: int = 0
     held: int = 0  # KV tokens
@@ -67,6 +82,18 @@ class Chunk:
     request: Request
     tokens: int
     images: int
+
+
+@dataclass
+class Order:
+    """A timed command to an instance (lifecycle.py)."""
+
+    time_s: float
+    kind: int
+    instance: int
+    value: float = 0.0
+    other: int = -1
+    count: int = 0
 
 
 @dataclass(eq=False)
@@ -97,6 +124,15 @@ class Instance:
     running_step: bool = False
     token_budget: int = 0
     encoder_budget: int = 0
+    status: int = OFF
+    since_s: float = 0.0  # start of what is charged now
+    ready_s: float = math.inf
+    gpu_s: float = 0.0  # charged so far, current charges left out
+    then: list[Instance] = field(default_factory=list)  # start on its GPUs once it is released
+    awaits: int = 0  # releases that it waits for
+    follower: int = -1  # next instance that starts with it
+    switch_s: float = 0.0
+    waits_since: list[tuple[int, float]] = field(default_factory=list)  # GPUs that came free for it, and when
 
     @property
     def held(self) -> int:
@@ -111,6 +147,11 @@ class Instance:
     @property
     def prefills(self) -> bool:
         return bool(self.stages & PREFILL)
+
+    @property
+    def gpus(self) -> int:
+        """GPUs."""
+        return int(self.fixed[0].tensor_parallel)
 
 
 class Reference:
@@ -132,12 +173,19 @@ class Reference:
         self.near_link = float(clock.near_kv_link_s), float(clock.near_kv_link_s_per_token)
         self.requests = [self._request(state, number) for number in range(len(state.requests))]
         self.preempted = False
+        self.arrivals = list(self.requests)
+        self.deliveries: list[tuple[float, int, int]] = []  # (time, request, kind)
+        self.orders: list[Order] = []  # as given
+        self.to_obey: list[int] = []  # places in it
+        self.parked: list[list[Request]] = [[] for _ in self.groups]
 
     def _instance(self, state: Any, number: int) -> Instance:
         pool = int(state.engines[number].pool)
         fixed = np.copy(state.instances)[number : number + 1].view(np.recarray)
         costs = np.copy(state.costs)[pool : pool + 1].view(np.recarray)[0]
-        return Instance(number, self.pools[pool], costs, fixed, int(state.engines[number].server))
+        server, status = int(state.engines.server[number]), int(state.engines.status[number])
+        since_s = float(state.engines.since_s[number])
+        return Instance(number, self.pools[pool], costs, fixed, server, status=status, since_s=since_s)
 
     def _request(self, state: Any, number: int) -> Request:
         seen = records(1, REQUEST)
@@ -148,19 +196,29 @@ class Reference:
 
     # ---- the loop
 
-    def run(self) -> None:
-        """Process all events in order of time; at one time arrivals, deliveries, then step ends by instance."""
-        arrivals = list(self.requests)
-        self.deliveries: list[tuple[float, int, int]] = []  # (time, request, kind)
+    def run(self, given: Any = ()) -> None:
+        """Process all events; `given` are ORDER records in the order in which they were given, each when it was."""
+        for record in given:
+            self.run_until(float(record.issued_s))
+            facts = (record.time_s, record.kind, record.instance, record.value, record.other, record.count)
+            self.give(Order(*facts))
+        self.run_until(math.inf)
+
+    def run_until(self, until_s: float) -> None:
+        """Process events up to `until_s`; at one time orders, arrivals, deliveries, then step ends by instance."""
         while True:
-            coming = [(float(arrivals[0].seen.arrival_s), ARRIVAL, 0, 0)] if arrivals else []
+            coming = [(self.orders[at].time_s, ORDER, at, 0) for at in self.to_obey]
+            coming += [(float(self.arrivals[0].seen.arrival_s), ARRIVAL, 0, 0)] if self.arrivals else []
             coming += [(at, DELIVERY, number, kind) for at, number, kind in self.deliveries]
             coming += [(each.end_s, STEP_END, each.number, 0) for each in self.instances if each.end_s < math.inf]
-            if not coming:
+            if not coming or min(coming)[0] > until_s:
                 return
             now, event, number, kind = min(coming)
-            if event == ARRIVAL:
-                self.arrive(arrivals.pop(0), now)
+            if event == ORDER:
+                self.to_obey.remove(number)
+                self.obey(self.orders[number], now)
+            elif event == ARRIVAL:
+                self.arrive(self.arrivals.pop(0), now)
             elif event == DELIVERY:
                 self.deliveries.remove((now, number, kind))
                 if kind == RELEASE:
@@ -174,9 +232,22 @@ class Reference:
     def arrive(self, request: Request, now: float) -> None:
         """Images go to separate encoders if there are any; otherwise straight to a prefill instance."""
         if not self.groups[ENCODING] or request.seen.images == 0:
-            self.assign(request, now)
-            self.deliver(request, now)
-            return
+            self.enter_prefill(request, now)
+        elif not self.ready(ENCODING):
+            self.parked[ENCODING].append(request)
+        else:
+            self.enter_encoders(request, now)
+
+    def enter_prefill(self, request: Request, now: float) -> None:
+        """To a prefill instance, embeddings from elsewhere after it."""
+        if self.assign(request, now):
+            if request.in_transit:
+                self.send(request, TO_QUEUE, now + self.embeddings_s(request))
+            else:
+                self.deliver(request, now)
+
+    def enter_encoders(self, request: Request, now: float) -> None:
+        """Its images to encoders, job by job."""
         for job in self.cut(request, now):
             encoder = self.choose(ENCODING, "encode_routing", request, job, now)
             encoder.job_queue.append(job)
@@ -186,6 +257,78 @@ class Reference:
         """An idle instance begins a step after the other events of this time."""
         if instance.end_s == math.inf:
             instance.end_s = now
+
+    # ---- the fleet
+
+    def ready(self, group: int) -> list[Instance]:
+        """Instances of a group that take work."""
+        return [each for each in self.groups[group] if each.status == READY]
+
+    def give(self, order: Order) -> None:
+        """Have an order carried out at its time."""
+        self.to_obey.append(len(self.orders))
+        self.orders.append(order)
+
+    def obey(self, order: Order, now: float) -> None:
+        """Carry out an order, and route whoever has waited for it."""
+        instance = self.instances[order.instance]
+        loaded = order.kind == OPEN and instance.status == STARTING and instance.ready_s == now
+        recalled = order.kind == RECALL and instance.status == DRAINING and not instance.then
+        if order.kind == START and instance.status == OFF and not instance.awaits:
+            self.start(instance, order.value, now)
+        elif loaded or recalled:
+            instance.status = READY
+        elif order.kind == DRAIN and instance.status in (STARTING, READY):
+            instance.status = DRAINING
+            reserved = order.other >= 0 and self.instances[order.other].awaits > 0
+            instance.then = self.chain(order.other) if reserved else []
+            if instance.end_s == math.inf:
+                self.retire_if_empty(instance, now)
+        elif order.kind == RESERVE and instance.status == OFF and not instance.awaits:
+            instance.awaits, instance.switch_s, instance.follower = order.count, order.value, order.other
+        if instance.status == READY:
+            self.admit_parked(instance, now)
+
+    def chain(self, number: int) -> list[Instance]:
+        """An instance and those that start with it."""
+        return [] if number < 0 else [self.instances[number], *self.chain(self.instances[number].follower)]
+
+    def start(self, instance: Instance, seconds: float, now: float) -> None:
+        """Take GPUs and load the model."""
+        instance.status, instance.since_s, instance.ready_s = STARTING, now, now + seconds
+        self.give(Order(now + seconds, OPEN, instance.number))
+
+    def retire_if_empty(self, instance: Instance, now: float) -> None:
+        """Release an instance if nothing waits, runs or is held on it, or is on its way to it."""
+        seen = self.view(instance)
+        if instance.status != DRAINING or seen.waiting + seen.running + instance.held > 0:
+            return
+        instance.status = OFF
+        instance.gpu_s += instance.gpus * (now - instance.since_s)
+        coming, instance.then = instance.then, []
+        if not coming or coming[0].awaits == 0:
+            return
+        head = coming[0]
+        head.awaits -= 1
+        head.waits_since.append((instance.gpus, now))
+        if head.awaits == 0:
+            head.gpu_s += sum(gpus * (now - since_s) for gpus, since_s in head.waits_since)
+            head.waits_since = []
+            for each in coming:
+                each.awaits, each.follower = 0, -1
+                self.start(each, each.switch_s, now)
+
+    def admit_parked(self, instance: Instance, now: float) -> None:
+        """Requests that waited until an instance of their group was ready."""
+        for group, enter in (
+            (ENCODING, self.enter_encoders),
+            (PREFILLING, self.enter_prefill),
+            (DECODING, self.send_kv),
+        ):
+            if instance in self.groups[group]:
+                waiting, self.parked[group] = self.parked[group], []
+                for request in waiting:
+                    enter(request, now)
 
     # ---- what policies see
 
@@ -207,7 +350,7 @@ class Reference:
         seen.prompt_tokens_left = left
         seen.encode_estimate_s = request.images_left * hidden.image_s
         if self.groups[ENCODING] and seen.images > 0:
-            rounds = math.ceil(request.jobs_left / len(self.groups[ENCODING]))
+            rounds = math.ceil(request.jobs_left / request.lanes)
             cut = request.job_s > 0.0  # before, all images are taken to be encoded one after another
             seen.encode_estimate_s = rounds * request.job_s if cut else seen.images * hidden.image_s
         seen.transfer_estimate_s = request.transfer_estimate_s if request.instance < 0 or request.in_transit else 0.0
@@ -220,6 +363,7 @@ class Reference:
     def view(self, instance: Instance) -> Any:
         """The INSTANCE record of an instance as it stands."""
         seen = instance.fixed.copy()[0]
+        seen.index, seen.pool_size = self.position(instance)
         self.view_jobs(instance, seen)
         self.view_requests(instance, seen)
         tiles, tokens = seen.pending_tiles, seen.pending_prompt_tokens
@@ -231,6 +375,11 @@ class Reference:
         if instance.composing:
             seen.token_budget_left, seen.encoder_budget_left = instance.token_budget, instance.encoder_budget
         return seen
+
+    def position(self, instance: Instance) -> tuple[int, int]:
+        """Its place among the ready instances of its group, -1 if it is not one, and their number."""
+        ready = next(self.ready(group) for group, members in enumerate(self.groups) if instance in members)
+        return (ready.index(instance) if instance in ready else -1), len(ready)
 
     def view_jobs(self, instance: Instance, seen: Any) -> None:
         """Encode jobs waiting and running."""
@@ -270,18 +419,19 @@ class Reference:
     # ---- routing and encoders
 
     def choose(self, group: int, role: str, request: Request, job: Job | None, now: float) -> Instance:
-        """The instance of the lowest cost."""
+        """The ready instance of the lowest cost."""
         draw = self.draws[self.draws_used % len(self.draws)]
         request.seen.sequence, request.seen.draw = self.asked[group], draw
         self.asked[group] += 1
         self.draws_used += 1
-        best = min(self.groups[group], key=lambda each: (self.ask(role, request, each, now, job), each.number))
+        best = min(self.ready(group), key=lambda each: (self.ask(role, request, each, now, job), each.number))
         best.assigned += 1
         return best
 
     def cut(self, request: Request, now: float) -> list[Job]:
         """Cut the images into jobs as the chunking policy says."""
-        encoder, left = self.groups[ENCODING][0], int(request.seen.images)
+        ready, left = self.ready(ENCODING), int(request.seen.images)
+        encoder = ready[0]
         jobs: list[Job] = []
         while left > 0:
             request.images_left = left
@@ -289,7 +439,7 @@ class Reference:
             jobs.append(Job(request, images, len(jobs)))
             left -= images
         request.images_left = int(request.seen.images)
-        request.jobs_left = len(jobs)
+        request.jobs_left, request.lanes = len(jobs), len(ready)
         request.job_s = float(encoder.costs.encode_step_s + jobs[0].images * request.hidden.image_s)
         return jobs
 
@@ -326,8 +476,7 @@ class Reference:
             if request.jobs_left == 0:
                 request.encoded_s = now
                 request.in_transit = True
-                self.assign(request, now)
-                self.send(request, TO_QUEUE, now + self.embeddings_s(request))
+                self.enter_prefill(request, now)
 
     def embeddings_s(self, request: Request) -> float:
         """Seconds until the embeddings of all encoders are there, over the slowest of the links."""
@@ -348,9 +497,13 @@ class Reference:
 
     # ---- prefill and decode
 
-    def assign(self, request: Request, now: float) -> None:
-        """Route a request to a prefill instance."""
+    def assign(self, request: Request, now: float) -> bool:
+        """Route a request to a prefill instance; if none is ready it waits."""
+        if not self.ready(PREFILLING):
+            self.parked[PREFILLING].append(request)
+            return False
         request.instance = self.choose(PREFILLING, "routing", request, None, now).number
+        return True
 
     def deliver(self, request: Request, now: float) -> None:
         """Queue a request where all it needs has come."""
@@ -361,11 +514,20 @@ class Reference:
             self.wake(instance, now)
 
     def hand_over(self, instance: Instance, request: Request, now: float) -> None:
-        """Route a prefilled request to a decode instance and send its KV cache."""
+        """Let a prefilled request move on to a decode instance."""
         instance.prefilling.remove(request)
         instance.leaving.append(request)
         request.holder = instance
+        if self.ready(DECODING):
+            self.send_kv(request, now)
+        else:
+            self.parked[DECODING].append(request)
+
+    def send_kv(self, request: Request, now: float) -> None:
+        """Route a prefilled request to a decode instance and send its KV cache."""
         request.instance = self.choose(DECODING, "decode_routing", request, None, now).number
+        instance = request.holder
+        assert instance is not None
         near = instance.server == self.instances[request.instance].server
         latency_s, token_s = self.near_link if near else self.link
         arrives_s = now + latency_s + token_s * request.held / int(instance.fixed[0].tensor_parallel)
@@ -408,6 +570,7 @@ class Reference:
         """Set the end of the composed step."""
         instance.end_s, decodes, chunks = math.inf, instance.decodes_now, instance.chunks
         if not decodes and not chunks and not instance.jobs:
+            self.retire_if_empty(instance, now)
             return
         fresh = [chunk.request for chunk in chunks if chunk.tokens > 0 and chunk.request.prefilled == 0]
         tokens = sum(chunk.tokens for chunk in chunks) + sum(int(each.hidden.extra_tokens) for each in fresh)
@@ -587,5 +750,5 @@ class Reference:
         if instance.prefills:
             instance.queue.append(request)
         else:
-            self.assign(request, now)
-            self.send(request, TO_QUEUE, now)
+            if self.assign(request, now):
+                self.send(request, TO_QUEUE, now)

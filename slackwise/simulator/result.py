@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slackwise.simulator.cluster import Cluster
+from slackwise.simulator.fleet import held_gpu_s
 from slackwise.simulator.simulation import Simulation
 from slackwise.simulator.state import BUCKETS, BUCKETS_PER_DECADE, SHORTEST_TBT_S
 
@@ -27,11 +28,12 @@ class Result:
     preemptions: int
     tbt_tokens: NDArray[np.int64]  # (classes, BUCKETS): tokens by time since the one before
     span_s: float  # first arrival to last finish
-    gpu_s: float  # GPUs charged over the span
-    busy: dict[str, float]  # share of the span in which the instances of a pool were in a step, by kind of pool
+    gpu_s: float  # GPUs charged, from the order to start an instance (or the first arrival) to its release
+    busy: dict[str, float]  # share of the time charged in which the instances of a pool were in a step, by kind
     encode_busy: dict[str, float]  # ... in the encode part of a step
     events: int
     steps: int
+    parked: int = 0  # requests that still wait for an instance to be ready: there never was one
 
 
 def result_of(simulation: Simulation) -> Result:
@@ -43,7 +45,8 @@ def result_of(simulation: Simulation) -> Result:
     tbt = _spread((hidden.finish_s - hidden.first_token_s) / np.maximum(1, hidden.output_tokens - 1), kept)
     within = _spread(requests.deadline_s - requests.arrival_s, kept, 0.0)
     met = (ttft <= within) & (tbt <= objectives.tbt_s(simulation.images))
-    span = float(hidden.finish_s.max() - arrival[0])
+    end = float(np.nanmax(hidden.finish_s, initial=arrival[0]))
+    span = end - float(arrival[0])
     return Result(
         arrival_s=arrival,
         category=simulation.category,
@@ -56,11 +59,12 @@ def result_of(simulation: Simulation) -> Result:
         preemptions=int(hidden.preemptions.sum()),
         tbt_tokens=simulation.state.tbt.tokens.copy(),
         span_s=span,
-        gpu_s=span * simulation.configuration.cluster.gpus,
-        busy=_shares(simulation, "busy_s", span),
-        encode_busy=_shares(simulation, "encode_busy_s", span),
+        gpu_s=float(held_gpu_s(simulation.state, end).sum()),
+        busy=_shares(simulation, "busy_s", end),
+        encode_busy=_shares(simulation, "encode_busy_s", end),
         events=int(simulation.state.clock[0].events),
         steps=int(simulation.state.clock[0].steps),
+        parked=int(simulation.state.groups.parked.sum()),
     )
 
 
@@ -82,10 +86,11 @@ def _spread(kept_values: NDArray[np.float64], kept: NDArray[np.bool_], rest: flo
     return values
 
 
-def _shares(simulation: Simulation, field: str, span: float) -> dict[str, float]:
+def _shares(simulation: Simulation, field: str, end_s: float) -> dict[str, float]:
     cluster: Cluster = simulation.configuration.cluster
-    seconds, pools = simulation.state.engines[field], simulation.state.engines.pool
-    return {
-        pool.stages: float(seconds[pools == at].sum() / (pool.instances * span))
-        for at, pool in enumerate(cluster.pools)
-    }
+    engines, held_gpu = simulation.state.engines, held_gpu_s(simulation.state, end_s)
+    shares = {}
+    for at, pool in enumerate(cluster.pools):
+        rows = engines.pool == at
+        shares[pool.stages] = float(engines[field][rows].sum() * pool.tensor_parallel / held_gpu[rows].sum())
+    return shares

@@ -15,12 +15,28 @@ from slackwise.policies.declare import Params, Policy
 from slackwise.policies.features import DECODE, ENCODE, PREFILL
 from slackwise.simulator.cluster import STAGES, Cluster, Pool
 from slackwise.simulator.configuration import Configuration
+from slackwise.simulator.fleet import count_ready, drainable, draining, exchange, give, startable
 from slackwise.simulator.invariants import check as check_state
 from slackwise.simulator.invariants import next_event_s
 from slackwise.simulator.log import EVERY_KIND
 from slackwise.simulator.objectives import Objectives
 from slackwise.simulator.planting import plant
-from slackwise.simulator.state import DECODING, DRAW, ENCODING, LOG, PREFILLING, TABLE, State, allocate, records
+from slackwise.simulator.state import (
+    DECODING,
+    DRAIN,
+    DRAW,
+    ENCODING,
+    LOG,
+    PREFILLING,
+    READY,
+    RECALL,
+    RESERVE,
+    START,
+    TABLE,
+    State,
+    allocate,
+    records,
+)
 from slackwise.simulator.workload import Workload, workload
 from slackwise.streams import stream
 from slackwise.traces import Trace
@@ -32,9 +48,9 @@ ROLES = ("encode_routing", "encode_batching", "chunking", "routing", "batching",
 class Simulation:
     """A trace served by a configuration. Requests that can never fit the KV cache are rejected at the start.
 
-    `run_until(t)` processes every event up to t; `state` may be looked at in between. With `log` the first so many
-    events are kept (48 bytes each; events.event_log). Raises InputError if the trace is empty, the model does not fit
-    its GPUs, a policy or knob is unknown, or `log` is negative.
+    `run_until(t)` processes every event up to t; in between `state` may be looked at and the fleet changed: `start`,
+    `drain`, `move`. With `log` the first so many events are kept (48 bytes each; events.event_log). Raises InputError
+    if the trace is empty, the model does not fit its GPUs, a policy or knob is unknown, or `log` is negative.
     """
 
     def __init__(
@@ -77,6 +93,76 @@ class Simulation:
             self._run(event_s)
             check_state(self.state, since_s)
         self._run(until_s)
+        clock = self.state.clock[0]
+        clock.reached_s = max(clock.reached_s, until_s if np.isfinite(until_s) else clock.now_s)
+
+    @property
+    def now_s(self) -> float:
+        """Time up to which the run has come; at the start just before the first arrival."""
+        return float(self.state.clock[0].reached_s)
+
+    def order(
+        self,
+        kind: int,
+        instance: int,
+        value: float = 0.0,
+        other: int = -1,
+        count: int = 0,
+        at_s: float | None = None,
+    ) -> None:
+        """Give an order (lifecycle.py) that takes effect at `at_s`, by default at once.
+
+        Raises InputError for a time that is over.
+        """
+        time_s = self.now_s if at_s is None else float(at_s)
+        if not time_s >= self.now_s:
+            raise InputError(f"an order for {time_s:g} s comes too late: the run is at {self.now_s:g} s")
+        give(self.state, self.now_s, time_s, kind, instance, value, other, count)
+        self.done = False
+        if at_s is None:
+            self._run(self.now_s)
+
+    def start(self, pool: int, count: int = 1, seconds: float | None = None) -> list[int]:
+        """Bring `count` more instances of a pool to work; which ones, fewer if the pool's ceiling is reached.
+
+        Whoever drains is called back first. The rest loads for `seconds`, by default what the latency model says.
+        """
+        recalled = draining(self.state, pool)[:count]
+        for instance in recalled:
+            self.order(RECALL, instance)
+        fresh = startable(self.state, pool)[: count - len(recalled)]
+        for instance in fresh:
+            self.order(START, instance, self.costs[pool].load_s if seconds is None else seconds)
+        return recalled + fresh
+
+    def drain(self, pool: int, count: int = 1) -> list[int]:
+        """Take `count` instances of a pool out of work: starts are called off first, latest first; then least work."""
+        chosen = drainable(self.state, pool)[:count]
+        for instance in chosen:
+            self.order(DRAIN, instance)
+        return chosen
+
+    def move(self, giver: int, taker: int, seconds: float, lots: int = 1) -> tuple[list[int], list[int]]:
+        """Turn ready instances of a pool into as many of another as their GPUs make without a rest (a role switch).
+
+        They drain; when the last of a lot is empty the others start in `seconds` (EPD 2025). Returns who drains and
+        who will start: fewer lots than asked for, even none, if there are not as many.
+        """
+        leaving: list[int] = []
+        coming: list[int] = []
+        for _ in range(lots):
+            more = self._move_once(giver, taker, seconds)
+            leaving, coming = leaving + more[0], coming + more[1]
+        return leaving, coming
+
+    def _move_once(self, giver: int, taker: int, seconds: float) -> tuple[list[int], list[int]]:
+        leaving, coming = exchange(self.state, giver, taker)
+        for at in reversed(range(len(coming))):
+            following = coming[at + 1] if at + 1 < len(coming) else -1
+            self.order(RESERVE, coming[at], seconds, following, len(leaving))
+        for instance in leaving:
+            self.order(DRAIN, instance, other=coming[0])
+        return leaving, coming
 
     def keep_log(self, limit: int) -> None:
         """Keep the next `limit` events from now on, 0 for none. Raises InputError for a negative limit."""
@@ -109,7 +195,7 @@ class Simulation:
 
     def _load(self, seed: int) -> State:
         cluster, requests = self.configuration.cluster, self.workload.requests
-        instances = sum(pool.instances for pool in cluster.pools)
+        instances = sum(pool.ceiling for pool in cluster.pools)
         sequences = max(pool.rules.max_sequences for pool in cluster.pools)
         jobs = max(8192, 4 * int(requests.images.max()))
         state = allocate(requests, self.workload.progress, len(cluster.pools), instances, sequences, jobs=jobs)
@@ -117,6 +203,9 @@ class Simulation:
         state.draws.value = stream(seed, "routing").random(len(state.draws))
         _fill_pools(state, cluster, self.costs, self.decisions)
         _fill_instances(state, cluster, self.costs, self.objectives)
+        state.engines.since_s = self.arrival_s[0]
+        state.clock[0].reached_s = np.nextafter(self.arrival_s[0], -np.inf)
+        state.clock[0].gpu_cap = sum(pool.ceiling * pool.tensor_parallel for pool in cluster.pools)
         self._plant(state)
         return state
 
@@ -182,17 +271,15 @@ def _ranked_once(batching: Policy, params: Params) -> bool:
     return batching.fixed_order(params) and "request.images_left" not in batching.inputs
 
 
-def _fill_groups(state: State, cluster: Cluster) -> None:
+def _fill_groups(state: State) -> None:
     """Ranges of the instances that encode apart, prefill, and decode apart."""
-    kinds = np.repeat([STAGES[pool.stages] for pool in cluster.pools], [pool.instances for pool in cluster.pools])
+    kinds = state.instances.stages
     encodes, prefills, decodes = ((kinds & bit) > 0 for bit in (ENCODE, PREFILL, DECODE))
     apart = {ENCODING: encodes & ~prefills, PREFILLING: prefills, DECODING: decodes & ~prefills}
     for group, members in apart.items():
         state.groups[group].count = int(members.sum())
         state.groups[group].first = int(np.argmax(members))
-        rows = state.instances[members]
-        rows.index, rows.pool_size = np.arange(len(rows)), len(rows)
-        state.instances[members] = rows
+    count_ready(state)
 
 
 def _fill_links(state: State, cluster: Cluster) -> None:
@@ -206,8 +293,9 @@ def _fill_instances(state: State, cluster: Cluster, costs: tuple[StepCosts, ...]
     first = 0
     for at, pool in enumerate(cluster.pools):
         record, cost = state.pools[at], costs[at]
-        rows = slice(first, first + pool.instances)
-        first += pool.instances
+        rows = slice(first, first + pool.ceiling)
+        state.engines.status[first : first + pool.instances] = READY
+        first += pool.ceiling
         seen, engine = state.instances[rows], state.engines[rows]
         seen.stages, seen.tensor_parallel = record.stages, pool.tensor_parallel
         seen.encode_s_per_tile = cost.record["encode_s_per_tile"]
@@ -216,9 +304,9 @@ def _fill_instances(state: State, cluster: Cluster, costs: tuple[StepCosts, ...]
         seen.kv_capacity_tokens = cost.kv_capacity_tokens if record.stages & (PREFILL | DECODE) else 0
         seen.token_budget_left, seen.encoder_budget_left = record.max_step_tokens, record.encoder_budget_tokens
         engine.pool, engine.step_end_s = at, np.inf
-    _fill_groups(state, cluster)
+    _fill_groups(state)
     _fill_links(state, cluster)
-    state.engines.server = cluster.placed
+    state.engines.server = cluster.placed_most
 
 
 def prefill_seconds_per_token(cost: StepCosts) -> float:

@@ -50,10 +50,15 @@ PROGRESS = np.dtype(
         ("instance", "i4"),  # instance that it was last routed to for prefill or decode, -1 if none yet
         ("holder", "i4"),  # instance that prefilled it and holds its KV cache until the decode instance has it
         ("preemptions", "i4"),
+        ("lanes", "i4"),  # encoders that were ready when its images were cut into jobs
+        ("next_parked", "i4"),  # who waits behind it while no instance of a group is ready, -1 if none
         ("category", "i4"),  # index into CLASSES
     ],
     align=True,
 )
+
+OFF, STARTING, READY, DRAINING, DOWN = 0, 1, 2, 3, 4
+"""Status of an instance: no GPU; loading; takes work; finishes its work, then OFF; crashed."""
 
 ENGINE = np.dtype(
     [
@@ -84,6 +89,18 @@ ENGINE = np.dtype(
         ("leaping", "i8"),  # 1 if the running step may be cut at any step boundary
         ("changed", "i8"),  # bit g: it is in the list of changed instances of group g
         ("category_decodes", "i8", (len(CLASSES),)),
+        ("status", "i8"),  # OFF, STARTING, READY, DRAINING or DOWN
+        ("since_s", "f8"),  # start of what is charged now: the order to start it
+        ("held_gpu_s", "f8"),  # GPU-seconds charged for what was released again
+        ("ready_s", "f8"),  # when its start-up is over
+        ("drained_s", "f8"),  # when it last stopped taking work
+        ("released_s", "f8"),  # when it was last released, nan if never
+        ("assigned_before", "i8"),  # what had been routed here when it stopped taking work
+        ("successor", "i8"),  # head of the chain of instances that start on its GPUs once it is released, -1 if none
+        ("sibling", "i8"),  # next of such a chain, -1 at its end
+        ("awaits", "i8"),  # releases that it waits for before it starts; 0 if it is not reserved
+        ("switch_s", "f8"),  # seconds to start in place of another
+        ("lent_gpus", "i8"),  # GPUs released to it while it waits for the rest
     ],
     align=True,
 )
@@ -112,7 +129,7 @@ POOL = np.dtype(
 GROUP = np.dtype(
     [
         ("first", "i8"),
-        ("count", "i8"),
+        ("count", "i8"),  # instances, whatever their status
         ("decisions", "i8"),  # taken so far
         ("way", "i8"),  # how the cheapest is found: policies.lookup
         ("draws", "i8"),  # instances that a decision draws
@@ -120,10 +137,15 @@ GROUP = np.dtype(
         ("leaves", "i8"),  # of the tree, a power of two; 0 without one
         ("tree", "i8"),  # row of `bounds` or `leaders` before its root
         ("changes", "i8"),  # instances changed since the tree was up to date
+        ("ready", "i8"),  # instances that take work
+        ("lead", "i8"),  # the first of them, -1 if there is none
+        ("parked", "i8"),  # requests that wait until one is ready ...
+        ("parked_first", "i8"),  # ... a list linked by PROGRESS.next_parked
+        ("parked_last", "i8"),
     ],
     align=True,
 )
-"""The instances that one kind of routing decision chooses among: a range, and how it is searched (index.py)."""
+"""The instances that one kind of routing decision chooses among: a range, how it is searched (index.py), who waits."""
 
 FEATURE = np.dtype([("place", "i8"), ("kind", "i8"), ("falls", "i8")], align=True)
 """A feature of INSTANCE that a tree keeps: its byte, its type, and whether the highest value is the one to keep."""
@@ -132,11 +154,35 @@ REAL_KIND, LONG_KIND, SHORT_KIND = 0, 1, 2
 """Types of features: float64, int64, int32."""
 
 CHANGED = np.dtype([("instance", "i8")])
+MEMBER = np.dtype([("instance", "i8")])
+"""Lists of instances of each group: changed since its tree was up to date; ready."""
+
 LEADER = np.dtype([("cost", "f8"), ("instance", "i8")])
 """The cheapest instance below a node of a group's tournament."""
 
 ENCODING, PREFILLING, DECODING = 0, 1, 2
 """Groups: separate encoders (empty if the prefill instances encode), prefill, separate decode (empty likewise)."""
+
+START, OPEN, DRAIN, RECALL, RESERVE = 0, 1, 2, 3, 4
+"""Kinds of orders; lifecycle.py says what each does."""
+
+ORDER = np.dtype(
+    [
+        ("time_s", "f8"),  # when it takes effect
+        ("issued_s", "f8"),  # the time up to which the run had come when it was given
+        ("value", "f8"),
+        ("kind", "i8"),
+        ("instance", "i8"),
+        ("other", "i8"),  # another instance, -1 if none
+        ("count", "i8"),
+        ("given", "i8"),  # 1 if it was given from outside, 0 if it follows from another
+    ],
+    align=True,
+)
+"""A timed command to an instance. Its entry in the heap of deliveries says when; at one time before anything else."""
+
+ORDERS_FIRST = 1 << 62
+"""Taken off the tie-break of an order, so that it comes before every delivery of its time."""
 
 JOB = np.dtype([("request", "i8"), ("images", "i8"), ("ordinal", "i8"), ("next", "i8"), ("free", "i8")], align=True)
 """An encode job; `next` links the jobs of a request while they are cut; `free` is a table apart: the free jobs."""
@@ -180,25 +226,31 @@ LOG = np.dtype(
 
 TABLES = (
     "requests", "progress", "instances", "engines", "pools", "groups", "costs", "queues", "job_queues", "decodes",
-    "slots", "jobs", "transfers", "matches", "draws", "tbt", "bounds", "leaders", "features", "changes", "log",
+    "slots", "jobs", "transfers", "orders", "matches", "draws", "tbt", "bounds", "leaders", "features", "changes",
+    "ready", "log",
 )  # fmt: skip
 """The arrays of a state; the clock holds the address of each."""
 
 CLOCK = np.dtype(
     [
-        ("now_s", "f8"),
+        ("now_s", "f8"),  # time of the last event
+        ("reached_s", "f8"),  # time up to which the run has come
         ("next_arrival", "i8"),
         ("finished", "i8"),
         ("events", "i8"),
         ("steps", "i8"),
         ("draws_used", "i8"),
-        ("transfers", "i8"),  # embeddings on their way
+        ("transfers", "i8"),  # embeddings and KV caches on their way, and orders to come
+        ("orders", "i8"),  # given so far
         ("free_jobs", "i8"),
         ("longest_queue", "i8"),  # ever
         ("request_count", "i8"),
         ("sequences", "i8"),  # rows of an instance's lists
         ("queue_room", "i8"),
         ("transfer_room", "i8"),
+        ("order_room", "i8"),
+        ("most_images", "i8"),  # of any request
+        ("gpu_cap", "i8"),  # GPUs that the instances may hold together
         ("leaves", "i8"),
         ("buckets", "i8"),
         ("draw_count", "i8"),
@@ -234,7 +286,8 @@ class State:
     decodes: Any  # ENTRY (m, sequences): heaps of running decodes by finish step
     slots: Any  # SLOT (m, sequences)
     jobs: Any  # JOB (jobs,)
-    transfers: Any  # ENTRY (transfer room,): a heap by arrival time
+    transfers: Any  # ENTRY (transfer room,): a heap by time, of deliveries and orders
+    orders: Any  # ORDER (order room,): in the order given
     matches: Any  # MATCH (2 * power of two,): tournament of the instances' next events
     draws: Any  # DRAW (any number,): uniform, one a routing decision, used in turn
     tbt: Any  # TOKENS (classes, BUCKETS): tokens by time since the one before
@@ -242,6 +295,7 @@ class State:
     leaders: Any  # LEADER (nodes and leaves of all tournaments,)
     features: Any  # FEATURE (groups, MOST_FEATURES)
     changes: Any  # CHANGED (groups, m): instances to bring the tree up to date with
+    ready: Any  # MEMBER (groups, m): ready instances of each group, in order
     log: Any  # LOG (limit,): what happened
     clock: Any  # CLOCK (1,)
 
@@ -250,6 +304,7 @@ class State:
         clock = self.clock[0]
         clock.request_count, clock.sequences = len(self.requests), self.slots.shape[1]
         clock.queue_room, clock.transfer_room = self.queues.shape[1], len(self.transfers)
+        clock.order_room = len(self.orders)
         clock.draw_count, clock.instance_count = len(self.draws), len(self.instances)
         clock.log_room = len(self.log)
         clock.leaves, clock.buckets = len(self.matches) // 2, self.tbt.shape[1]
@@ -276,7 +331,7 @@ class State:
         self.point()
 
     def grow(self) -> None:
-        """Double the room for queues, jobs and transfers."""
+        """Double the room for queues, jobs, transfers and orders."""
         self.queues = _wider(self.queues, (self.queues.shape[0], 2 * self.queues.shape[1]))
         self.job_queues = _wider(self.job_queues, self.queues.shape)
         old, free = len(self.jobs), int(self.clock[0].free_jobs)
@@ -285,6 +340,7 @@ class State:
         self.jobs.free[: old + free] = stack
         self.clock[0].free_jobs = old + free
         self.transfers = _wider(self.transfers, (2 * len(self.transfers),))
+        self.orders = _wider(self.orders, (2 * len(self.orders),))
         self.point()
 
 
@@ -321,6 +377,7 @@ def allocate(
         slots=records((instances, sequences), SLOT),
         jobs=records(jobs, JOB),
         transfers=records(queue, ENTRY),
+        orders=records(4 * leaves, ORDER),
         matches=records(2 * leaves, MATCH),
         draws=records(0, DRAW),
         tbt=records((len(CLASSES), BUCKETS), TOKENS),
@@ -328,9 +385,15 @@ def allocate(
         leaders=records(0, LEADER),
         features=records((3, MOST_FEATURES), FEATURE),
         changes=records((3, instances), CHANGED),
+        ready=records((3, instances), MEMBER),
         log=records(0, LOG),
         clock=records(1, CLOCK),
     )
+    state.engines.successor = state.engines.sibling = -1
+    state.engines.released_s = np.nan
+    state.groups.lead = state.groups.parked_first = state.groups.parked_last = -1
+    state.progress.next_parked = -1
+    state.clock[0].most_images = requests.images.max() if len(requests) else 0
     state.jobs.free = np.arange(jobs)[::-1]
     state.clock[0].free_jobs = jobs
     state.matches.winner = -1

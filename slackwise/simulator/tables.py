@@ -31,6 +31,8 @@ from slackwise.simulator.state import (
     LEADER,
     LOG,
     MATCH,
+    MEMBER,
+    ORDER,
     POOL,
     PROGRESS,
     SLOT,
@@ -65,14 +67,14 @@ REAL, LONG, SHORT = np.dtype([("value", "f8")]), np.dtype([("value", "i8")]), np
 
 LAYOUTS = (
     REQUEST, PROGRESS, INSTANCE, ENGINE, POOL, GROUP, COSTS, JOB, SLOT, ENTRY, DRAW, MATCH, TOKENS, FEATURE, CHANGED,
-    LEADER, LOG,
+    LEADER, MEMBER, ORDER, LOG,
 )  # fmt: skip
 """Every record that compiled code reaches by address: a change of any makes old machine code wrong."""
 
 ENTRY_BYTES, INSTANCE_BYTES = ENTRY.itemsize, INSTANCE.itemsize
 _request, _progress, _instance, _engine = _element(REQUEST), _element(PROGRESS), _element(INSTANCE), _element(ENGINE)
 _pool, _costs, _job, _slot = _element(POOL), _element(COSTS), _element(JOB), _element(SLOT)
-_group, _log = _element(GROUP), _element(LOG)
+_group, _order, _member, _log = _element(GROUP), _element(ORDER), _element(MEMBER), _element(LOG)
 _real, _long, _short = _element(REAL), _element(LONG), _element(SHORT)
 _feature, _changed, _leader = _element(FEATURE), _element(CHANGED), _element(LEADER)
 _entry, _draw, _match, _tokens = _element(ENTRY), _element(DRAW), _element(MATCH), _element(TOKENS)
@@ -172,6 +174,18 @@ def decode_at(s: Any, instance: int, at: int) -> Any:
 def transfer_at(s: Any, at: int) -> Any:
     """ENTRY `at` of the embeddings on their way, by arrival."""
     return _entry(s.transfers_at, at)
+
+
+@part
+def ready_at(s: Any, group: int, at: int) -> Any:
+    """MEMBER: ready instance `at` of a group."""
+    return _member(s.ready_at, group * s.instance_count + at)
+
+
+@part
+def order_at(s: Any, at: int) -> Any:
+    """ORDER `at` of those given."""
+    return _order(s.orders_at, at)
 
 
 @part

@@ -15,6 +15,7 @@ from slackwise.policies.registry import find, policies
 from slackwise.simulator import Cluster, Configuration, Objectives, Pool, Simulation
 from slackwise.simulator.placement import PLACEMENTS
 from slackwise.simulator.simulation import ROLES
+from slackwise.simulator.state import DRAIN, RECALL, RESERVE, START
 from slackwise.streams import stream
 from slackwise.traces import Trace
 
@@ -73,6 +74,7 @@ class Shape:
     scarce: bool = False  # small KV cache, few sequences, small budgets
     bursts: bool = False  # many arrivals at one time
     fleet: int = 3  # instances of a pool, at most
+    changing: bool = False  # instances are started, drained, called back and exchanged all the time
     odd_costs: bool = False  # step costs unlike any GPU's, instances of unlike predictions
     names: Mapping[str, str] = field(default_factory=dict)  # policies by role; the rest is random
 
@@ -95,7 +97,45 @@ def random_simulation(shape: Shape, seed: int, more_tokens: int = 0) -> Simulati
         make_scarce(made, generator)
     if shape.odd_costs:
         make_odd(made, generator)
+    if shape.changing:
+        give_orders(made, generator)
     return made
+
+
+def give_orders(made: Simulation, generator: np.random.Generator) -> None:
+    """Orders of every kind at random times, many at one time; in the end the first instance of each pool is there."""
+    state = made.state
+    span_s = float(state.requests.arrival_s[-1]) + 1.0
+    times = np.sort(generator.uniform(0, span_s, 12))
+    first = [int(np.flatnonzero(state.engines.pool == pool)[0]) for pool in range(len(state.pools))]
+    for at_s in times:
+        for _ in range(generator.integers(1, 4)):
+            instance = int(generator.integers(len(state.instances)))
+            kind = int(generator.choice([START, DRAIN, DRAIN, RECALL]))
+            seconds = float(generator.choice([0.0, 0.1, 1.0]))
+            made.order(kind, instance, seconds, at_s=float(at_s))
+        if generator.random() < 0.3:
+            exchange_some(made, generator, float(at_s), first)
+    for late_s in (span_s, span_s + 5.0):
+        for instance in first:
+            made.order(RECALL, instance, at_s=late_s)
+            made.order(START, instance, 0.5, at_s=late_s)
+
+
+def exchange_some(made: Simulation, generator: np.random.Generator, at_s: float, spared: list[int]) -> None:
+    """A role switch between random instances, one for two, two for one or one for one, that may not be possible."""
+    others = [each for each in range(len(made.state.instances)) if each not in spared]
+    if len(others) < 3:
+        return
+    picked = generator.permutation(others)[:3].tolist()
+    leaving, coming = [(picked[:2], picked[2:]), (picked[:1], picked[1:]), (picked[:1], picked[1:2])][
+        int(generator.integers(3))
+    ]
+    for place, instance in reversed(list(enumerate(coming))):
+        following = coming[place + 1] if place + 1 < len(coming) else -1
+        made.order(RESERVE, instance, 0.3, following, len(leaving), at_s=at_s)
+    for instance in leaving:
+        made.order(DRAIN, instance, other=coming[0], at_s=at_s)
 
 
 def random_pools(shape: Shape, generator: np.random.Generator) -> tuple[Pool, ...]:
@@ -103,7 +143,8 @@ def random_pools(shape: Shape, generator: np.random.Generator) -> tuple[Pool, ..
     pools = []
     for kind in topology_kinds(shape.topology):
         engine, parallel = (shape.encoder, 1) if kind == "E" else (shape.engine, 4)
-        pools.append(Pool(kind, int(generator.integers(1, shape.fleet + 1)), parallel, engine))
+        count = int(generator.integers(1, shape.fleet + 1))
+        pools.append(Pool(kind, count, parallel, engine, most=count + 2 if shape.changing else None))
         if generator.random() < 0.2:
             pools.append(Pool(kind, 1, 2 * parallel, engine))
     return tuple(pools)

@@ -7,8 +7,10 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,13 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slackwise.policies.registry import policies
-from slackwise.simulator import Cluster, Simulation
+from slackwise.simulator import Cluster, Pool, Simulation
 from slackwise.simulator.simulation import ROLES
 from tests.simulator.cases import (
     CROSS_ATTENTION,
     DECODER_ONLY,
     ENGINES,
     FAMILY,
+    GPU,
     OBJECTIVES,
     TOPOLOGIES,
     Shape,
@@ -59,6 +62,7 @@ shapes = st.builds(
     requests=st.integers(1, 40),
     chatty=st.booleans(),
     scarce=st.booleans(),
+    changing=st.booleans(),
     bursts=st.booleans(),
     odd_costs=st.booleans(),
 )
@@ -69,8 +73,14 @@ def run_both(shape: Shape, seed: int) -> tuple[Simulation, Watched]:
     simulation = random_simulation(shape, seed)
     reference = Watched(simulation)
     simulation.run_until()
-    reference.run()
+    reference.run(given_orders(simulation))
     return simulation, reference
+
+
+def given_orders(simulation: Simulation) -> Any:
+    """The orders that a run was given, each with the time when: what the reference is given too."""
+    orders = simulation.state.orders[: simulation.state.clock[0].orders]
+    return orders[orders.given == 1]
 
 
 def test_kernel_and_reference_agree_in_every_corner_of_the_rules() -> None:
@@ -78,9 +88,10 @@ def test_kernel_and_reference_agree_in_every_corner_of_the_rules() -> None:
     for seed, (topology, model, engine, chatty) in enumerate(CROWDED):
         names = {role: each[seed // 2 % len(each)] for role, each in COMMON.items()}
         shape = Shape(topology, model, engine, ENGINES[seed % 3], 34, chatty, True, seed % 2 == 0, names=names)
-        simulation, reference = run_both(shape, seed)
-        assert differences(simulation, reference) == []
-        met.update(reference.met)
+        for changing in (False, True)[: 1 + (seed % 3 < 2)]:
+            simulation, reference = run_both(replace(shape, changing=changing), seed)
+            assert differences(simulation, reference) == []
+            met.update(reference.met)
     assert {corner: met[corner] for corner in CORNERS if met[corner] < 3} == {}
 
 
@@ -179,3 +190,25 @@ def test_plain_python_runs_the_same_and_shows_policies_what_the_reference_shows_
         simulation = random_simulation(shape, seed)
         simulation.run_until()
         np.testing.assert_allclose(answer["finish_s"][seed], simulation.state.progress.finish_s, rtol=1e-12)
+
+
+def test_kernel_and_reference_agree_when_the_fleet_is_changed_between_two_runs() -> None:
+    cluster = Cluster(DECODER_ONLY, GPU, (Pool("E", 2, 1, "vllm", most=6), Pool("PD", 2, 2, most=4)))
+    simulation = Simulation(
+        trace_of([(0.1 * at, at % 3, 900, 30) for at in range(60)]), configuration(cluster), OBJECTIVES
+    )
+    reference = Watched(simulation)
+    assert simulation.start(1, 5, seconds=0.7) == [8, 9]
+    simulation.run_until(1.0)
+    leaving, coming = simulation.move(1, 0, seconds=0.2)
+    assert (len(leaving), len(coming)) == (1, 2)
+    simulation.run_until(2.0)
+    assert len(simulation.drain(1, 2)) == 2
+    simulation.run_until(2.05)
+    assert len(simulation.start(1, 1)) == 1  # called back
+    assert simulation.move(0, 1, seconds=0.3, lots=3)[0] != []
+    simulation.run_until(check=True)
+    reference.run(given_orders(simulation))
+    assert differences(simulation, reference) == []
+    assert reference.met["called back"] == 1
+    assert reference.met["role switch"] == 2

@@ -11,7 +11,7 @@ from slackwise.errors import CheckError
 from slackwise.simulator import Simulation
 from slackwise.simulator.invariants import INVARIANTS, check, next_event_s
 from slackwise.simulator.recount import places
-from slackwise.simulator.state import State
+from slackwise.simulator.state import DRAINING, OFF, State
 from tests.simulator.cases import (
     CROSS_ATTENTION,
     DECODER_ONLY,
@@ -55,12 +55,12 @@ def test_every_invariant_holds_after_every_event_with_preemptions(engine: str, s
 
 
 def busy_simulation() -> Simulation:
-    """A simulation at a time at which every place has requests in it, and all invariants hold."""
+    """A simulation at a time at which every place has requests in it (none is parked), and all invariants hold."""
     generator = np.random.default_rng(3)
     rows = [(0.15 * at, int(at % 3), int(generator.integers(200, 4000)), 30 + 5 * at) for at in range(60)]
     simulation = Simulation(trace_of(rows), configuration(apart(DECODER_ONLY, encoders=2)), OBJECTIVES)
     simulation.state.pools.max_sequences = 4
-    while any(len(requests) == 0 for requests in places(simulation.state).values()):
+    while any(len(requests) == 0 for name, requests in places(simulation.state).items() if name != "parked"):
         simulation.run_until(next_event_s(simulation.state))
     check(simulation.state)
     return simulation
@@ -169,7 +169,46 @@ def follow_another(state: State) -> None:
     state.matches.winner[1] = int(np.argmax(state.engines.step_end_s))
 
 
+def close_a_busy_instance(state: State) -> None:
+    state.engines.status[2] = OFF
+    state.groups.ready[1], state.groups.lead[1], state.instances.index[2] = 0, -1, -1
+    state.instances.pool_size[2] = 0
+
+
+def route_to_a_draining_one(state: State) -> None:
+    state.engines.status[2] = DRAINING
+    state.engines.assigned_before[2] = state.instances.assigned[2] - 1
+
+
+def hold_too_many_gpus(state: State) -> None:
+    state.clock[0].gpu_cap = 5
+
+
+def miscount_the_ready(state: State) -> None:
+    state.groups.ready[0] -= 1
+
+
+def number_them_otherwise(state: State) -> None:
+    state.instances.index[:2] = [1, 0]
+
+
+def show_a_smaller_pool(state: State) -> None:
+    state.instances.pool_size[0] = 1
+
+
+def park_without_need(state: State) -> None:
+    waiting = state.queues.ident[2, 0]
+    state.groups.parked[1], state.groups.parked_first[1] = 1, waiting
+
+
 CORRUPTIONS = {
+    close_a_busy_instance: "whoever is off holds nothing.*instance 2 has work though its status is 0",
+    route_to_a_draining_one: "instance 2 drains and was given 1 more",
+    hold_too_many_gpus: "6 of 5 GPUs are held",
+    miscount_the_ready: "group 0 counts 1 ready from 0",
+    number_them_otherwise: "group 0 numbers its instances .1, 0.",
+    show_a_smaller_pool: "group 0 of 2 shows pool_size .1, 2.",
+    park_without_need: "is in .*parked.*queued",
     allow_fewer_tokens: "instance 2 takes .* tokens of 1",
     encode_more_than_there_is: "has -1 images and 0 tokens left",
     begin_in_the_future: "the running step of instance 2 began at",

@@ -30,6 +30,22 @@ def test_a_restored_run_ends_as_the_first_one_did(seed: int) -> None:
     assert made.done
 
 
+def test_a_restored_run_takes_its_orders_again() -> None:
+    made = random_simulation(Shape(requests=60, changing=True), 7)
+    made.run_until(float(made.state.requests.arrival_s[20]))
+    snapshot, before_s = made.snapshot(), made.now_s
+    made.run_until(float(made.state.requests.arrival_s[40]))
+    made.start(1)
+    made.run_until()
+    first = outcome(made)
+    made.restore(snapshot)
+    assert made.now_s == before_s
+    made.run_until(float(made.state.requests.arrival_s[40]))
+    made.start(1)
+    made.run_until()
+    assert outcome(made) == first
+
+
 def test_a_snapshot_does_not_move_while_its_run_goes_on() -> None:
     made = random_simulation(Shape(requests=40), 5)
     made.run_until(float(made.state.requests.arrival_s[20]))

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from slackwise.simulator import Simulation
 from slackwise.simulator.histogram import upper_edge
-from slackwise.simulator.reference import Instance, Job, Reference, Request
-from slackwise.simulator.state import BUCKETS, CLASSES
+from slackwise.simulator.reference import Instance, Job, Order, Reference, Request
+from slackwise.simulator.state import BUCKETS, CLASSES, DRAIN, DRAINING, OFF, READY, STARTING
 
 CORNERS = (
     "requests", "decode preempted", "prefill preempted", "preempted twice", "leap", "leap cut by a delivery",
@@ -21,7 +21,8 @@ CORNERS = (
     "waits for KV", "stalled decodes", "mixed step", "text-only step", "step with images", "order changes with time",
     "handed over", "KV held for another", "jobs beside decodes", "preempted away",
     "embeddings on the server", "embeddings between servers", "embeddings on several servers", "KV on the server",
-    "KV between servers",
+    "KV between servers", "start called off", "drains with work", "released empty", "called back", "parked at encoders",
+    "parked at prefill", "parked at decode", "role switch", "switch waits for several",
 )  # fmt: skip
 """What a sample of random cases has to contain before it may be said to prove anything."""
 
@@ -45,6 +46,24 @@ class Watched(Reference):
             self.met["leap cut by a delivery"] += free and left > 1
             self.met["delivery finds no free sequence"] += not free
         super().deliver(request, now)
+
+    def obey(self, order: Order, now: float) -> None:
+        instance = self.instances[order.instance]
+        before = instance.status
+        parked = [len(each) for each in self.parked]
+        super().obey(order, now)
+        self.met["start called off"] += order.kind == DRAIN and before == STARTING
+        self.met["drains with work"] += order.kind == DRAIN and before == READY and instance.status == DRAINING
+        self.met["called back"] += before == DRAINING and instance.status == READY
+        for group, name in enumerate(("encoders", "prefill", "decode")):
+            self.met[f"parked at {name}"] += parked[group] - len(self.parked[group])
+
+    def retire_if_empty(self, instance: Instance, now: float) -> None:
+        coming, before = list(instance.then), instance.status
+        super().retire_if_empty(instance, now)
+        self.met["released empty"] += before == DRAINING and instance.status == OFF
+        self.met["role switch"] += bool(coming) and coming[0].status == STARTING
+        self.met["switch waits for several"] += bool(coming) and coming[0].awaits > 0
 
     def cut(self, request: Request, now: float) -> list[Job]:
         jobs = super().cut(request, now)
@@ -126,12 +145,19 @@ def differences(simulation: Simulation, reference: Reference) -> list[str]:
         *_unlike("preemptions", hidden.preemptions, [each.preemptions for each in requests]),
         *_unlike("steps", simulation.state.instances.steps, [each.steps for each in reference.instances]),
         *_unlike("assigned", simulation.state.instances.assigned, [each.assigned for each in reference.instances]),
+        *_unlike("status", simulation.state.engines.status, [each.status for each in reference.instances]),
+        *_apart("GPU-seconds", simulation.state.engines.held_gpu_s, [_gpu_s(each) for each in reference.instances]),
         *_histogram(simulation, reference),
         *_unlike("tokens", simulation.state.tbt.tokens.sum(), sum(len(each.token_s) - 1 for each in requests)),
     ]
     if np.isnan(hidden.finish_s).any() or not simulation.done:
         found.append("not finished")
     return found
+
+
+def _gpu_s(instance: Instance) -> float:
+    """As the kernel writes it: what waits for a role switch is charged from time 0 until it is known until when."""
+    return instance.gpu_s - sum(gpus * since_s for gpus, since_s in instance.waits_since)
 
 
 def gaps(reference: Reference, category: int) -> NDArray[np.float64]:

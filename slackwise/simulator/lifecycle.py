@@ -1,0 +1,186 @@
+"""The life of an instance: ordered, loading, ready, draining, released; and what each order does.
+
+| order | to an instance that is | does |
+|---|---|---|
+| START | OFF | takes its GPUs, STARTING; OPEN follows after `value` seconds |
+| OPEN | STARTING, if nothing has changed its mind | READY: takes work, first of all the requests that were parked |
+| DRAIN | STARTING or READY | stops taking work (a start is called off) and is released, OFF, as soon as it is empty |
+| RECALL | DRAINING | READY again at once |
+| RESERVE | OFF | waits for `count` released instances, then starts on their GPUs in `value` seconds (a role switch) |
+
+`other` of a RESERVE is the next instance that starts on the same GPUs, `other` of a DRAIN the first of them. Every
+other order is ignored. GPU-seconds are charged from the order to the release, so also while an instance loads.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from slackwise.jit import called, part
+from slackwise.simulator import heap
+from slackwise.simulator.dispatch import unpark
+from slackwise.simulator.index import GROUPS, regrow
+from slackwise.simulator.state import (
+    DRAIN,
+    DRAINING,
+    OFF,
+    OPEN,
+    ORDERS_FIRST,
+    READY,
+    RECALL,
+    RESERVE,
+    START,
+    STARTING,
+)
+from slackwise.simulator.tables import engine_of, group_of, instance_of, order_at, ready_at
+
+
+@part
+def obey(s: Any, order: int, now: float) -> tuple[int, int]:
+    """Carry out an order.
+
+    A parked request that an instance is ready for now is returned with its group, else -1; the order comes again at
+    once while there are more.
+    """
+    record = order_at(s, order)
+    instance, engine = record.instance, engine_of(s, record.instance)
+    if record.kind == START and engine.status == OFF and engine.awaits == 0:
+        start(s, instance, record.value, now)
+    elif record.kind == DRAIN:
+        drain(s, instance, record.other, now)
+    elif record.kind == RECALL and engine.status == DRAINING and engine.successor < 0:
+        set_ready(s, instance)
+    elif record.kind == RESERVE and engine.status == OFF and engine.awaits == 0:
+        engine.awaits, engine.switch_s, engine.sibling = record.count, record.value, record.other
+    elif record.kind == OPEN and engine.status == STARTING and engine.ready_s == now:
+        set_ready(s, instance)
+    group = waiting_group(s, instance)
+    if group < 0:
+        return -1, -1
+    request = unpark(s, group)
+    if waiting_group(s, instance) >= 0:
+        push_order(s, order, now)
+    return request, group
+
+
+@part
+def waiting_group(s: Any, instance: int) -> int:
+    """A group of a ready instance for which requests are parked, -1 if there is none."""
+    if engine_of(s, instance).status == READY:
+        for group in range(GROUPS):
+            members = group_of(s, group)
+            if members.parked > 0 and members.first <= instance < members.first + members.count:
+                return group
+    return -1
+
+
+@part
+def give(s: Any, time_s: float, kind: int, instance: int, now: float) -> None:
+    """Give an order that follows from another."""
+    record = order_at(s, s.orders)
+    record.time_s, record.issued_s, record.kind, record.instance, record.other = time_s, now, kind, instance, -1
+    record.given = 0
+    push_order(s, s.orders, time_s)
+    s.orders += 1
+
+
+@part
+def push_order(s: Any, order: int, time_s: float) -> None:
+    """Put an order among the events to come."""
+    heap.push(s.transfers_at, s.transfers, time_s, order - ORDERS_FIRST, ~order)
+    s.transfers += 1
+
+
+@part
+def start(s: Any, instance: int, seconds: float, now: float) -> None:
+    """Take GPUs and load the model."""
+    engine = engine_of(s, instance)
+    engine.status = STARTING
+    engine.since_s, engine.ready_s = now, now + seconds
+    give(s, now + seconds, OPEN, instance, now)
+
+
+@part
+def set_ready(s: Any, instance: int) -> None:
+    """Take work from now on."""
+    engine_of(s, instance).status = READY
+    count_ready(s)
+
+
+@part
+def drain(s: Any, instance: int, successor: int, now: float) -> None:
+    """Take no more work; release the GPUs when what is here has been done."""
+    engine = engine_of(s, instance)
+    if engine.status != STARTING and engine.status != READY:
+        return
+    reserved = successor >= 0 and engine_of(s, successor).awaits > 0
+    engine.successor, engine.drained_s = successor if reserved else -1, now
+    engine.assigned_before = instance_of(s, instance).assigned
+    engine.status = DRAINING
+    count_ready(s)
+    if engine.step_end_s == np.inf:
+        retire_if_empty(s, instance, now)
+
+
+@part
+def retire_if_empty(s: Any, instance: int, now: float) -> None:
+    """Release an instance if nothing waits, runs or is held on it, or is on its way to it."""
+    seen, engine = instance_of(s, instance), engine_of(s, instance)
+    if seen.waiting + seen.running == 0 and engine.kv_used_tokens == 0:
+        retire(s, instance, now)
+
+
+@part
+def retire(s: Any, instance: int, now: float) -> None:
+    """Release the GPUs, to whoever waits for them."""
+    engine, gpus = engine_of(s, instance), instance_of(s, instance).tensor_parallel
+    engine.status = OFF
+    engine.held_gpu_s += gpus * (now - engine.since_s)
+    engine.released_s = now
+    head = engine.successor
+    engine.successor = -1
+    if head >= 0 and engine_of(s, head).awaits > 0:
+        take_over(s, head, gpus, now)
+
+
+@part
+def take_over(s: Any, head: int, gpus: int, now: float) -> None:
+    """GPUs come free for a chain of reserved instances, which start when all they wait for have come.
+
+    Until then they are charged to the head of the chain.
+    """
+    engine = engine_of(s, head)
+    engine.awaits -= 1
+    engine.lent_gpus += gpus
+    engine.held_gpu_s -= gpus * now
+    if engine.awaits > 0:
+        return
+    engine.held_gpu_s += engine.lent_gpus * now
+    engine.lent_gpus = 0
+    instance = head
+    while instance >= 0:
+        following = engine_of(s, instance).sibling
+        engine_of(s, instance).awaits, engine_of(s, instance).sibling = 0, -1
+        start(s, instance, engine_of(s, instance).switch_s, now)
+        instance = following
+
+
+@called
+def count_ready(s: Any) -> None:
+    """List and number the ready instances of each group anew: what policies see as `index` and `pool_size`."""
+    for group in range(GROUPS):
+        members = group_of(s, group)
+        members.ready, members.lead = 0, -1
+        for instance in range(members.first, members.first + members.count):
+            instance_of(s, instance).index = -1
+            if engine_of(s, instance).status == READY:
+                instance_of(s, instance).index = members.ready
+                ready_at(s, group, members.ready).instance = instance
+                members.lead = instance if members.lead < 0 else members.lead
+                members.ready += 1
+        for instance in range(members.first, members.first + members.count):
+            instance_of(s, instance).pool_size = members.ready
+        if members.leaves > 0:
+            regrow(s, group)
