@@ -62,7 +62,7 @@ def joined(results: Sequence[Result]) -> Result:
     if len(results) == 1:
         return results[0]
     columns = ("arrival_s", "category", "output_tokens", "ttft_s", "tbt_s", "end_to_end_s", "met", "rejected")
-    sums = ("preemptions", "span_s", "gpu_s", "events", "steps")
+    sums = ("preemptions", "span_s", "gpu_s", "events", "steps", "parked")
     return Result(
         **{name: np.concatenate([getattr(each, name) for each in results]) for name in columns},
         **{name: sum(getattr(each, name) for each in results) for name in sums},
