@@ -36,6 +36,30 @@ class CheckError(SlackwiseError):
     exit_code = 5
 
 
+class UnboundedError(SlackwiseError):
+    """The objective of an optimisation falls without end. Exit code 6."""
+
+    exit_code = 6
+
+
+class EmptyError(InputError):
+    """There is nothing in the window that was asked about. Exit code 7."""
+
+    exit_code = 7
+
+
+class ZeroDemandError(InputError):
+    """Nothing is demanded in any window, so there is nothing to plan. Exit code 8."""
+
+    exit_code = 8
+
+
+class GapError(InputError):
+    """A table lacks an entry that is needed. Exit code 9."""
+
+    exit_code = 9
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     """The error for an unknown name: names the closest known one, first one that begins with it, and lists all.
 

@@ -17,6 +17,7 @@ COMMANDS = {
     "simulate": ("slackwise.cli.simulate", "Serve a trace with one configuration."),
     "compare": ("slackwise.cli.compare", "Compare configurations on the same arrivals, with intervals."),
     "capacity": ("slackwise.cli.capacity", "Find the highest rate within the objectives."),
+    "solve": ("slackwise.cli.solve", "What to buy, and how good a schedule could be."),
     "policies": ("slackwise.cli.policies", "List the policies and show one with its knobs."),
     "bench": ("slackwise.cli.bench", "Measure the simulator's speed on this machine."),
     "latency": ("slackwise.cli.latency", "Show what a stage costs, with the source of every number."),
@@ -48,7 +49,8 @@ def slackwise() -> None:
     """Tune how multimodal LLM services are scheduled.
 
     Data goes to stdout (--json everywhere), messages to stderr. Exit codes: 0 done, 1 crash, 2 usage or bad
-    input, 3 proved infeasible, 4 limit reached without a solution, 5 a check failed, 130 interrupted.
+    input, 3 proved infeasible, 4 limit reached without a solution, 5 a check failed, 130 interrupted. Of a solver: 6
+    unbounded, 7 empty window, 8 zero demand, 9 a capacity table with gaps.
     """
 
 

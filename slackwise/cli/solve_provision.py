@@ -1,0 +1,98 @@
+"""`slackwise solve provision`: the cheapest fleet for a trace's traffic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.table import Table
+
+from slackwise.cli.inputs import Inputs, input_options
+from slackwise.cli.options import check_output, json_option, out_option, print_json, write_json
+from slackwise.cli.progress import working
+from slackwise.cli.solve import backend_option, gap_option, seconds_option, workers_option
+from slackwise.cli.tables import console, number, trace_facts, trace_line
+from slackwise.solver.result import Step
+
+
+@click.command()
+@input_options
+@click.option("--window", "window_s", type=float, default=300.0, show_default=True, help="Seconds of a window.")
+@click.option("--servers", type=click.IntRange(min=1), default=16, show_default=True, help="Servers of 8 GPUs.")
+@click.option(
+    "--target",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.95,
+    show_default=True,
+    help="Share of requests within the objectives at capacity.",
+)
+@click.option("--topology", "topologies", multiple=True, help="Allow only this one; may be given several times.")
+@click.option("--headroom", type=float, default=0.0, show_default=True, help="Capacity beyond the load.")
+@click.option(
+    "--switch", "switch_gpu_s", type=float, default=60.0, show_default=True, help="GPU-seconds a GPU started."
+)
+@click.option("--min-up", "min_up_windows", type=int, default=1, show_default=True, help="Windows that it stays then.")
+@click.option("--kappa", type=float, default=1.0, show_default=True, help="Factor on all delays (robust_ilp: 1.5).")
+@click.option("--scenarios", type=click.IntRange(min=1), help="Plan for this many draws of the traffic.")
+@click.option("--violation", type=float, default=0.01, show_default=True, help="Share of scenarios not planned for.")
+@click.option("--budget", type=float, help="Gamma: loads at their upper value at a time, 0 to 2.")
+@click.option("--reach", type=float, default=1.0, show_default=True, help="Upper value, in spreads above the mean.")
+@click.option("--levels", type=click.IntRange(1, 16), default=8, show_default=True, help="Levels of the SLO split.")
+@click.option("--table", "table_path", type=click.Path(path_type=Path), help="Capacity table: read, or measured there.")
+@gap_option
+@seconds_option
+@workers_option
+@backend_option
+@out_option
+@json_option
+def command(inputs: Inputs, out: Path | None, as_json: bool, **options: Any) -> None:
+    """Plan the cheapest fleet for TRACE (a file, or `synthetic`), window by window, within the objectives.
+
+    Kinds of instances are measured in the simulator first (once; --table keeps the result). Infeasible demand is
+    explained: how many servers, how much time or how many requests would have to give way.
+    """
+    from slackwise.solver.study import PlanRequest, plan_for
+
+    check_output(out)
+    trace = inputs.trace()
+    request = PlanRequest.of(inputs.model, inputs.gpu, inputs.slo_factor, inputs.slo_scale, inputs.seed, options)
+    with working("planning"):
+        study = plan_for(trace, request, lambda line: click.echo(f"  {line}", err=True))
+    document = {"trace": trace_facts(trace, inputs.image_context), **study.to_json()}
+    write_json(out, document)
+    if as_json:
+        print_json(document)
+        return
+    click.echo(trace_line(document["trace"]))
+    result, plan = study.result, study.plan
+    click.echo(f"Split: {plan.option.describe(study.data)}")
+    terms = ", ".join(f"{name} {value / 3600:,.1f}" for name, value in plan.terms(study.data).items())
+    click.echo(f"Cost: {number((result.objective or 0.0) / 3600)} GPU-hours ({terms})")
+    click.echo(
+        f"Proof: bound {result.bound / 3600:,.1f} GPU-hours, gap {100 * (result.gap or 0.0):.2f} %, {result.status}; "
+        f"built in {result.build_s:.1f} s, solved in {result.solve_s:.1f} s ({result.solver}, {result.version})"
+    )
+    console().print(_table(study.schedule()))
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    """What to run when."""
+    table = Table(title="What to run when", title_justify="left")
+    for heading, side in (("windows", "left"), ("from", "right"), ("instances", "left"), ("GPUs", "right")):
+        table.add_column(heading, justify=side, no_wrap=heading != "instances")  # type: ignore[arg-type]
+    for row in rows[:MOST_ROWS]:
+        table.add_row(row["windows"], row["from"], row["fleet"], str(row["gpus"]))
+    if len(rows) > MOST_ROWS:
+        table.add_row(f"... {len(rows) - MOST_ROWS} more", "", "see --json", "")
+    return table
+
+
+MOST_ROWS = 40
+"""Rows of the table in a terminal."""
+
+
+def step_line(step: Step) -> str:
+    """A step of the search, for people."""
+    found = "no plan" if step.objective is None else f"plan {step.objective / 3600:,.1f}"
+    return f"{step.at}: {found}, bound {step.bound / 3600:,.1f} GPU-hours"

@@ -1,0 +1,222 @@
+"""Measures the capacity table: each kind of instance serves one modality alone, in the simulator, at rising rates.
+
+An instance is measured by itself, Poisson arrivals, its neighbours never the bottleneck: in a pool its latencies can
+only be better at the same rate each, as the router has a choice. Objectives are those of the reference monolith, one
+for all kinds, so that a slow kind does not get a mild judge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slackwise.errors import InputError
+from slackwise.policies.bundle import Policies
+from slackwise.policies.features import DECODE, ENCODE, PREFILL
+from slackwise.simulator import Cluster, Configuration, Objectives, Pool, Simulation
+from slackwise.simulator.cluster import STAGES
+from slackwise.simulator.presets import preset
+from slackwise.simulator.workload import workload
+from slackwise.solver.provisioning.data import Kind
+from slackwise.solver.table import IMAGE, MODALITIES, TEXT, CapacityTable, Curve
+from slackwise.solver.work import least_work
+from slackwise.streams import stream
+from slackwise.traces import Trace
+
+POINTS = 40
+"""Rates tried for a curve, each 10 % above the one before."""
+LOWEST, HIGHEST = 0.02, 0.9
+"""First and last rate, of the saturation of the latency model; near 1 a run of finite length hides the queue."""
+HOPELESS = 16.0
+"""Times the objective; far beyond any level, so that higher rates need not be tried."""
+REQUESTS = 1500
+QUANTILE = 0.95
+REFERENCE_PARALLEL = 4
+
+TOPOLOGY_OF = {
+    "EPD": ("EPD",),
+    "E": ("E", "PD"),
+    "PD": ("E", "PD"),
+    "EP": ("EP", "D"),
+    "D": ("EP", "D"),
+    "ED": ("ED", "P"),
+    "P": ("ED", "P"),
+}
+"""The topology in which a kind is measured."""
+
+Progress = Callable[[str], None]
+
+
+def default_kinds(
+    model: str, gpu: str, topologies: Sequence[Sequence[str]] = (("EPD",), ("E", "PD")), price: float = 1.0
+) -> tuple[Kind, ...]:
+    """Kinds of these topologies that fit the model: tensor parallelism 1 to 8, encoders 1 to 4, the engine's batch."""
+    found = []
+    for stages in dict.fromkeys(each for topology in topologies for each in topology):
+        for parallel in (1, 2, 4) if stages == "E" else (1, 2, 4, 8):
+            kind = Kind(stages, parallel, gpu, 1 if stages == "E" else 256, price=price)
+            try:
+                costs = _cluster(model, kind).costs(_pool(kind))
+            except InputError:
+                continue  # the weights do not fit
+            found.append(replace(kind, start_s=round(float(costs.load_s), 3)))
+    if not found:
+        raise InputError(f"{model} fits no instance of up to 8 x {gpu}")
+    return tuple(found)
+
+
+def measure(
+    trace: Trace,
+    model: str,
+    kinds: Sequence[Kind],
+    objectives: Objectives,
+    quantile: float = QUANTILE,
+    requests: int = REQUESTS,
+    points: int = POINTS,
+    seed: int = 0,
+    progress: Progress = lambda line: None,
+) -> CapacityTable:
+    """The capacity table of `kinds` for requests like those of `trace`.
+
+    Raises InputError if the trace is empty or a kind does not fit its GPUs.
+    """
+    curves = []
+    for at, kind in enumerate(kinds):
+        progress(f"measuring {kind.name}")
+        for modality in MODALITIES:
+            rows = np.flatnonzero((trace.images > 0) == (modality == IMAGE))
+            if not len(rows) or (modality == TEXT and kind.stages == "E"):
+                curves.append(Curve(at, modality, 0.0, (), (), ()))
+                continue
+            sample = _sample(trace, rows, requests, seed)
+            curves.append(_curve(at, kind, modality, sample, model, objectives, quantile, points, seed))
+    pictured = trace.images[trace.images > 0]
+    return CapacityTable(
+        model=model,
+        kinds=tuple(kinds),
+        curves=tuple(curves),
+        quantile=quantile,
+        images_per_request=float(pictured.mean()) if len(pictured) else 1.0,
+        objectives=objectives.to_json(),
+        source=f"simulated alone, {requests} requests a rate, seed {seed}, like: {trace.source}",
+    )
+
+
+def _sample(trace: Trace, rows: NDArray[np.int64], requests: int, seed: int) -> Trace:
+    """`requests` rows drawn with replacement, at a mean gap of 1 s (Poisson)."""
+    generator = stream(seed, "capacity")
+    drawn = rows[generator.integers(0, len(rows), requests)]
+    arrival = np.cumsum(generator.exponential(1.0, requests))
+    return replace(
+        trace,
+        arrival_s=arrival,
+        recorded_images=trace.recorded_images[drawn],
+        context_tokens=trace.context_tokens[drawn],
+        output_tokens=trace.output_tokens[drawn],
+    )
+
+
+def _curve(
+    at: int,
+    kind: Kind,
+    modality: str,
+    sample: Trace,
+    model: str,
+    objectives: Objectives,
+    quantile: float,
+    points: int,
+    seed: int,
+) -> Curve:
+    configuration = _configuration(model, kind)
+    within_s = reference_ttft_s(sample, configuration.cluster, objectives)
+    saturation = _saturation_rps(_simulation(sample, configuration, objectives, kind, seed), kind)
+    rates, ratios = np.geomspace(LOWEST, HIGHEST, points) * saturation, []
+    for rate in rates:
+        run = _simulation(replace(sample, arrival_s=sample.arrival_s / rate), configuration, objectives, kind, seed)
+        ratios.append(_ratios(run, kind, within_s, objectives, quantile))
+        if max(ratios[-1]) > HOPELESS:
+            break
+    ttft, tbt = zip(*ratios, strict=True)
+    return Curve(at, modality, float(saturation), tuple(float(each) for each in rates[: len(ratios)]), ttft, tbt)
+
+
+def _ratios(
+    run: Simulation, kind: Kind, within_s: NDArray[np.float64], objectives: Objectives, quantile: float
+) -> tuple[float, float]:
+    """(quantile of the kind's part of TTFT / objective, quantile of TBT / objective); infinite if never served."""
+    run.run_until()
+    progress, images = run.workload.progress, run.workload.requests.images
+    bits, begin = STAGES[kind.stages], run.workload.requests.arrival_s
+    if bits & PREFILL and not bits & ENCODE:
+        begin = np.where(images > 0, progress.encoded_s, begin)
+    end = progress.first_token_s if bits & PREFILL else progress.encoded_s if bits & ENCODE else begin
+    ttft = (end - begin) / within_s[~run.rejected]
+    gaps = np.maximum(1, progress.output_tokens - 1)
+    tbt = (progress.finish_s - progress.first_token_s) / gaps / objectives.tbt_s(images)
+    if not bits & DECODE:
+        tbt = np.zeros_like(tbt)
+    everyone = np.full((2, len(within_s)), np.inf)
+    everyone[:, ~run.rejected] = [ttft, tbt]
+    worst = np.quantile(everyone, quantile, axis=1, method="higher")
+    return float(worst[0]), float(worst[1])
+
+
+def _saturation_rps(run: Simulation, kind: Kind) -> float:
+    """Requests per second that the instance's least work allows (work.py)."""
+    at = next(n for n, pool in enumerate(run.configuration.cluster.pools) if pool.stages == kind.stages)
+    work = least_work(run.workload.requests, run.workload.progress, run.state.costs[at], run.state.pools[at].linear_s)
+    bits = STAGES[kind.stages]
+    stages = ((ENCODE, work.encode_s), (PREFILL, work.prefill_s), (DECODE, work.decode_s))
+    seconds = sum(float(each.mean()) for bit, each in stages if bits & bit)
+    return 1.0 / seconds
+
+
+def reference_ttft_s(trace: Trace, cluster: Cluster, objectives: Objectives) -> NDArray[np.float64]:
+    """TTFT objective of each request, (n,), by its work on the reference monolith of the cluster's model and GPU."""
+    monolith = replace(cluster, pools=(Pool("EPD", 1, REFERENCE_PARALLEL),))
+    built = workload(trace, monolith, (monolith.costs(monolith.pools[0]),), objectives)
+    return np.asarray(built.requests.deadline_s - built.requests.arrival_s, np.float64)
+
+
+def _simulation(
+    trace: Trace, configuration: Configuration, objectives: Objectives, kind: Kind, seed: int
+) -> Simulation:
+    """A run as loaded, with the kind's batch."""
+    run = Simulation(trace, configuration, objectives, seed)
+    set_batches(run, (kind,))
+    return run
+
+
+def set_batches(run: Simulation, kinds: Sequence[Kind]) -> None:
+    """Give the pools of a run that has not begun the batch of their kinds: sequences, or jobs in an encoder's step."""
+    batches = {(each.stages, each.tensor_parallel): each.batch for each in kinds}
+    for pool, record in zip(run.configuration.cluster.pools, run.state.pools, strict=True):
+        batch = batches.get((pool.stages, pool.tensor_parallel))
+        if batch is not None and pool.stages == "E":
+            record.max_step_jobs = min(batch, run.state.slots.shape[1])
+        elif batch is not None:
+            record.max_sequences = min(batch, run.state.slots.shape[1])
+
+
+def _configuration(model: str, kind: Kind) -> Configuration:
+    return Configuration(kind.name, _cluster(model, kind), plan_policies(model, kind.gpu, kind.stages == "EPD"))
+
+
+def plan_policies(model: str, gpu: str, monolith: bool) -> Policies:
+    """The policies that plans are measured and replayed with: vLLM's on a monolith, ModServe's elsewhere."""
+    return preset("vllm" if monolith else "modserve", model, gpu, 16).policies
+
+
+def _pool(kind: Kind, instances: int = 1) -> Pool:
+    return Pool(kind.stages, instances, kind.tensor_parallel, "transformers" if kind.stages == "E" else "vllm")
+
+
+def _cluster(model: str, kind: Kind) -> Cluster:
+    """The kind alone in its class, plenty of everything else."""
+    others = {"E": Pool("E", 32, 1, "transformers"), "D": Pool("D", 16, 4), "EP": Pool("EP", 16, 4)}
+    others |= {"ED": Pool("ED", 16, 4), "P": Pool("P", 16, 4), "PD": Pool("PD", 16, 4)}
+    pools = tuple(_pool(kind) if each == kind.stages else others[each] for each in TOPOLOGY_OF[kind.stages])
+    return Cluster(model, kind.gpu, pools)

@@ -1,0 +1,1 @@
+"""Fleet plans: the cheapest instances for a forecast of traffic (the catalogue's ilp, robust_ilp and forecast_ilp)."""

@@ -1,0 +1,1 @@
+"""The offline optimum of a schedule, as a ladder of bounds."""

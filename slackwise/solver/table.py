@@ -1,0 +1,119 @@
+"""The capacity table: what each kind of instance serves within the objectives, measured once and kept in a file.
+
+A curve says, for one kind and one modality, how late first tokens and how slow next tokens are at each rate that was
+tried: as a quantile over requests of latency / the request's own objective. From it follows the capacity at any share
+of the TTFT objective, and with delays inflated by kappa, without measuring again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from slackwise.errors import GapError, InputError
+from slackwise.files import write_text
+from slackwise.policies.bundle import checked_keys
+from slackwise.solver.provisioning.data import Kind
+
+FORMAT = "slackwise-capacity/1"
+TEXT, IMAGE = "text", "image"
+MODALITIES = (TEXT, IMAGE)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What one instance does at rising rates of one modality; each of the same length."""
+
+    kind: int  # index into the table's kinds
+    modality: str
+    saturation_rps: float  # what the latency model alone says: no waiting, no overhead that steps share
+    rates_rps: tuple[float, ...]
+    ttft_ratio: tuple[float, ...]  # quantile of (this instance's part of the TTFT) / (TTFT objective)
+    tbt_ratio: tuple[float, ...]  # quantile of TBT / TBT objective
+
+    def capacity_rps(self, share: float, kappa: float = 1.0) -> float:
+        """The highest rate measured, all lower ones included, at which kappa x TTFT stays within `share`; 0 if none."""
+        best = 0.0
+        for rate, ttft, tbt in zip(self.rates_rps, self.ttft_ratio, self.tbt_ratio, strict=True):
+            if kappa * ttft > share or kappa * tbt > 1.0:
+                break
+            best = rate
+        return best
+
+
+@dataclass(frozen=True)
+class CapacityTable:
+    """Curves of kinds under one model and one set of objectives, and where they are from."""
+
+    model: str
+    kinds: tuple[Kind, ...]
+    curves: tuple[Curve, ...]
+    quantile: float  # share of requests that a capacity keeps within the objectives
+    images_per_request: float  # mean of the image requests measured
+    objectives: Mapping[str, Any]
+    source: str
+
+    def curve(self, kind: int, modality: str) -> Curve:
+        """The curve of a kind. Raises GapError if the table has none."""
+        for each in self.curves:
+            if (each.kind, each.modality) == (kind, modality):
+                return each
+        raise GapError(f"the capacity table has no {modality} curve of {self.kinds[kind].name}")
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON document; an infinite ratio (never served) is null."""
+        document = asdict(self) | {"format": FORMAT}
+        for curve in document["curves"]:
+            for name in ("ttft_ratio", "tbt_ratio"):
+                curve[name] = [each if math.isfinite(each) else None for each in curve[name]]
+        return document
+
+
+def write_table(path: Path, table: CapacityTable) -> None:
+    """Write a table, whole or not at all."""
+    write_text(path, json.dumps(table.to_json(), indent=1, allow_nan=False) + "\n")
+
+
+def read_table(path: Path) -> CapacityTable:
+    """Read a table. Raises InputError if the file is none, GapError if a curve has a gap."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is not a capacity table: {error}") from None
+    try:
+        return table_from(document)
+    except GapError as error:
+        raise GapError(f"{path}: {error}") from None
+    except (InputError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is not a capacity table: {error}") from None
+
+
+def table_from(document: Any) -> CapacityTable:
+    """A table from its JSON document. Raises InputError or GapError for what is wrong with it."""
+    names = [each.name for each in fields(CapacityTable)]
+    checked_keys("capacity table", document, [*names, "format"], [*names, "format"])
+    if document["format"] != FORMAT:
+        raise InputError(f"format is {document['format']!r}, not {FORMAT!r}")
+    kinds = tuple(Kind(**each) for each in document["kinds"])
+    curves = tuple(_curve(each, kinds) for each in document["curves"])
+    rest = {name: document[name] for name in names if name not in ("kinds", "curves")}
+    return CapacityTable(kinds=kinds, curves=curves, **rest)
+
+
+def _curve(document: Mapping[str, Any], kinds: Sequence[Kind]) -> Curve:
+    checked_keys("curve", document, [each.name for each in fields(Curve)], [each.name for each in fields(Curve)])
+    columns = [document[name] for name in ("rates_rps", "ttft_ratio", "tbt_ratio")]
+    kind = document["kind"]
+    if not 0 <= kind < len(kinds) or document["modality"] not in MODALITIES:
+        raise InputError(f"a curve of kind {kind}, {document['modality']}: no such kind or modality")
+    if len({len(each) for each in columns}) != 1 or any(each is None for each in columns[0]):
+        raise GapError(f"the {document['modality']} curve of {kinds[kind].name} has a gap")
+    rates = tuple(float(each) for each in columns[0])
+    if list(rates) != sorted(rates) or any(not each > 0 for each in rates):
+        raise InputError(f"the rates of {kinds[kind].name}, {document['modality']}, must rise from above 0")
+    ratios = [tuple(math.inf if each is None else float(each) for each in column) for column in columns[1:]]
+    return Curve(kind, document["modality"], float(document["saturation_rps"]), rates, ratios[0], ratios[1])
