@@ -94,6 +94,7 @@ class Cluster:
     servers: int | None = None  # None: as many as the pools need
     server_gpus: int = SERVER_GPUS
     placement: str | tuple[tuple[int, ...], ...] = "packed"
+    preprocess_workers: int = 0  # CPU workers before the router; 0: preprocessing takes no time
     moved: tuple[tuple[str, float], ...] = ()  # what if: latency constants (latency.perturb) and their factors
 
     def __post_init__(self) -> None:
@@ -108,6 +109,8 @@ class Cluster:
         for name in ("servers", "server_gpus"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise InputError(f"{name} of a cluster must be at least 1, not {value}")
+        if self.preprocess_workers < 0:
+            raise InputError(f"preprocess_workers of a cluster cannot be negative: {self.preprocess_workers}")
         _ = self.placed
 
     @property

@@ -45,7 +45,7 @@ def check(state: State, since_s: float = -np.inf) -> None:
 def next_event_s(state: State) -> float:
     """Time of the next order, arrival, delivery or step end, in seconds; infinite if nothing is left to do."""
     clock = state.clock[0]
-    arrival = state.requests.arrival_s[clock.next_arrival] if clock.next_arrival < clock.request_count else np.inf
+    arrival = state.arrivals.ready_s[clock.next_arrival] if clock.next_arrival < clock.request_count else np.inf
     delivery = state.transfers.key[0] if clock.transfers > 0 else np.inf
     return float(min(arrival, delivery, state.engines.step_end_s.min()))
 
@@ -149,13 +149,15 @@ def time_moves_on(state: State) -> Iterator[str]:
 
 
 def no_token_before_its_cause(state: State) -> Iterator[str]:
-    """Arrival, last image encoded, first token, finish: each no earlier than the one before."""
-    arrival, progress = state.requests.arrival_s, state.progress
+    """Arrival, preprocessed, last image encoded, first token, finish: each no earlier than the one before."""
+    ready, progress = np.zeros(len(state.requests)), state.progress
+    ready[state.arrivals.request] = state.arrivals.ready_s
     started, finished = ~np.isnan(progress.first_token_s), ~np.isnan(progress.finish_s)
     images = state.requests.images > 0
     wrong = {
-        "encoded before it arrived": progress.encoded_s < arrival,
-        "a token before it arrived": progress.first_token_s < arrival,
+        "ready before it arrived": ready < state.requests.arrival_s,
+        "encoded before it was ready": progress.encoded_s < ready,
+        "a token before it was ready": progress.first_token_s < ready,
         "a token before its images": started & images & ~(progress.encoded_s <= progress.first_token_s),
         "a token with images left": started & (state.requests.images_left > 0),
         "finished before its first token": finished & ~(progress.first_token_s <= progress.finish_s),

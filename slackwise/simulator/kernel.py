@@ -20,6 +20,7 @@ from slackwise.simulator.queueing import assign, deliver, interrupt
 from slackwise.simulator.state import CLOCK, DECODING, ENCODING, PREFILLING
 from slackwise.simulator.tables import (
     LAYOUTS,
+    arrival_at,
     engine_of,
     group_of,
     job_of,
@@ -65,7 +66,7 @@ def has_room(s: Any) -> bool:
 @part
 def arrive(s: Any) -> tuple[int, int]:
     """The next arrival, and its group: separate encoders for images if there are any, else prefill instances."""
-    request = s.next_arrival
+    request = arrival_at(s, s.next_arrival).request
     s.next_arrival += 1
     note(s, ARRIVED, request, -1, 0, 0)
     if group_of(s, ENCODING).count == 0 or request_of(s, request).images == 0:
@@ -130,7 +131,7 @@ def advance(s: Any, until: float, policies: Any) -> int:
     while True:
         arrival, delivery = np.inf, np.inf
         if s.next_arrival < s.request_count:
-            arrival = request_of(s, s.next_arrival).arrival_s
+            arrival = arrival_at(s, s.next_arrival).ready_s
         if s.transfers > 0:
             delivery = transfer_at(s, 0).key
         stepping = match_of(s, 1).winner

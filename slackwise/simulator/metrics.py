@@ -30,6 +30,7 @@ def summary(result: Result) -> dict[str, Any]:
         "gpu_hours": result.gpu_s / 3600,
         "utilisation": result.busy,
         "encode_utilisation": result.encode_busy,
+        "preprocess": _preprocess(result),
         "classes": {name: class_metrics(result, name, rows) for name, rows in classes.items() if rows.any()},
     }
 
@@ -48,6 +49,17 @@ def class_metrics(result: Result, name: str, rows: NDArray[np.bool_]) -> dict[st
         "attainment": float(result.met[rows].mean()),
         "goodput_rps": float(result.met[rows].sum() / result.span_s),
         "output_tokens_per_s": float(result.output_tokens[rows][served].sum() / result.span_s),
+    }
+
+
+def _preprocess(result: Result) -> dict[str, Any] | None:
+    """CPU preprocessing of the requests with images, in seconds; None if it takes no time."""
+    rows = (result.category > 0) & ~result.rejected
+    if not result.preprocess_s.any():
+        return None
+    return {
+        "seconds": _distribution(result.preprocess_s[rows]),
+        "queued_s": _distribution(result.preprocess_wait_s[rows]),
     }
 
 

@@ -81,7 +81,7 @@ def live_jobs(state: State) -> Numbers:
 def places(state: State) -> dict[str, Numbers]:
     """Requests by where they are."""
     found = {
-        "future": np.arange(state.clock[0].next_arrival, state.clock[0].request_count),
+        "future": state.arrivals.request[state.clock[0].next_arrival :],
         "encoding": np.unique(state.jobs.request[live_jobs(state)]),
         "travelling": travelling(state),
         "parked": np.concatenate([parked(state, group) for group in range(len(state.groups))]),

@@ -14,7 +14,10 @@ from typing import Any
 import numpy as np
 
 from slackwise.latency.costs import step_seconds
+from slackwise.latency.model import load_model
+from slackwise.latency.preprocess import preprocess_seconds
 from slackwise.policies.features import DECODE, ENCODE, PREFILL, REQUEST
+from slackwise.simulator.cluster import Cluster
 from slackwise.simulator.simulation import ROLES, Simulation
 from slackwise.simulator.state import (
     DECODING,
@@ -56,6 +59,7 @@ class Request:
     target: int
     images_left: int
     transfer_estimate_s: float
+    ready_s: float  # when it reaches the router
     jobs_left: int = 0
     job_s: float = 0.0
     lanes: int = 1  # encoders that were ready when it was cut
@@ -173,7 +177,8 @@ class Reference:
         self.near_link = float(clock.near_kv_link_s), float(clock.near_kv_link_s_per_token)
         self.requests = [self._request(state, number) for number in range(len(state.requests))]
         self.preempted = False
-        self.arrivals = list(self.requests)
+        self.preprocess(simulation.configuration.cluster)
+        self.arrivals = sorted(self.requests, key=lambda each: (each.ready_s, each.number))
         self.deliveries: list[tuple[float, int, int]] = []  # (time, request, kind)
         self.orders: list[Order] = []  # as given
         self.to_obey: list[int] = []  # places in it
@@ -192,7 +197,19 @@ class Reference:
         seen[0] = state.requests[number]
         hidden = np.copy(state.progress)[number : number + 1].view(np.recarray)[0]
         estimate_s = float(seen[0].transfer_estimate_s)
-        return Request(number, seen[0], hidden, int(hidden.target_tokens), int(seen[0].images), estimate_s)
+        images, target, arrival_s = int(seen[0].images), int(hidden.target_tokens), float(seen[0].arrival_s)
+        return Request(number, seen[0], hidden, target, images, estimate_s, arrival_s)
+
+    def preprocess(self, cluster: Cluster) -> None:
+        """Images in order, one by one, each to the CPU worker that is free first."""
+        workers = [0.0] * cluster.preprocess_workers
+        for request in self.requests if workers else []:
+            images = int(request.seen.images)
+            for _ in range(images):
+                worker = workers.index(min(workers))
+                seconds = preprocess_seconds(load_model(cluster.model), *cluster.image_size, images)
+                workers[worker] = max(workers[worker], float(request.seen.arrival_s)) + seconds
+                request.ready_s = max(request.ready_s, workers[worker])
 
     # ---- the loop
 
@@ -208,7 +225,7 @@ class Reference:
         """Process events up to `until_s`; at one time orders, arrivals, deliveries, then step ends by instance."""
         while True:
             coming = [(self.orders[at].time_s, ORDER, at, 0) for at in self.to_obey]
-            coming += [(float(self.arrivals[0].seen.arrival_s), ARRIVAL, 0, 0)] if self.arrivals else []
+            coming += [(self.arrivals[0].ready_s, ARRIVAL, 0, 0)] if self.arrivals else []
             coming += [(at, DELIVERY, number, kind) for at, number, kind in self.deliveries]
             coming += [(each.end_s, STEP_END, each.number, 0) for each in self.instances if each.end_s < math.inf]
             if not coming or min(coming)[0] > until_s:

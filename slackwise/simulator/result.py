@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from slackwise.simulator.cluster import Cluster
 from slackwise.simulator.fleet import held_gpu_s
+from slackwise.simulator.preprocess import alone_seconds
 from slackwise.simulator.simulation import Simulation
 from slackwise.simulator.state import BUCKETS, BUCKETS_PER_DECADE, SHORTEST_TBT_S
 
@@ -25,6 +26,8 @@ class Result:
     end_to_end_s: NDArray[np.float64]  # (n,)
     met: NDArray[np.bool_]  # (n,) TTFT within its objective and mean TBT within its own
     rejected: NDArray[np.bool_]  # (n,) can never fit the KV cache of an instance
+    preprocess_s: NDArray[np.float64]  # (n,) from arrival until its images are preprocessed
+    preprocess_wait_s: NDArray[np.float64]  # (n,) of these, seconds beyond what it takes alone: queueing
     preemptions: int
     tbt_tokens: NDArray[np.int64]  # (classes, BUCKETS): tokens by time since the one before
     span_s: float  # first arrival to last finish
@@ -45,6 +48,7 @@ def result_of(simulation: Simulation) -> Result:
     tbt = _spread((hidden.finish_s - hidden.first_token_s) / np.maximum(1, hidden.output_tokens - 1), kept)
     within = _spread(requests.deadline_s - requests.arrival_s, kept, 0.0)
     met = (ttft <= within) & (tbt <= objectives.tbt_s(simulation.images))
+    preprocess, waited = _preprocessing(simulation, kept)
     end = float(np.nanmax(hidden.finish_s, initial=arrival[0]))
     span = end - float(arrival[0])
     return Result(
@@ -56,6 +60,8 @@ def result_of(simulation: Simulation) -> Result:
         end_to_end_s=finish - arrival,
         met=met,
         rejected=simulation.rejected,
+        preprocess_s=preprocess,
+        preprocess_wait_s=waited,
         preemptions=int(hidden.preemptions.sum()),
         tbt_tokens=simulation.state.tbt.tokens.copy(),
         span_s=span,
@@ -78,6 +84,16 @@ def tbt_quantile_s(tokens: NDArray[np.int64], quantile: float) -> float:
         return float("nan")
     at = min(int(np.searchsorted(np.cumsum(tokens), quantile * total)), BUCKETS - 1)
     return float(SHORTEST_TBT_S * 10 ** ((at + 0.5) / BUCKETS_PER_DECADE))
+
+
+def _preprocessing(simulation: Simulation, kept: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Seconds of CPU preprocessing of each request, and those of them that it queued; 0 for rejected ones."""
+    seconds = simulation.ready_s - simulation.workload.requests.arrival_s
+    workers, waited = simulation.configuration.cluster.preprocess_workers, np.zeros(len(seconds))
+    if workers > 0:
+        alone = alone_seconds(simulation.workload.requests.images, simulation.image_s, workers)
+        waited = np.maximum(0.0, seconds - alone)
+    return _spread(seconds, kept, 0.0), _spread(waited, kept, 0.0)
 
 
 def _spread(kept_values: NDArray[np.float64], kept: NDArray[np.bool_], rest: float = np.inf) -> NDArray[np.float64]:

@@ -21,6 +21,7 @@ from slackwise.simulator.invariants import next_event_s
 from slackwise.simulator.log import EVERY_KIND
 from slackwise.simulator.objectives import Objectives
 from slackwise.simulator.planting import plant
+from slackwise.simulator.preprocess import image_seconds, ready_times
 from slackwise.simulator.state import (
     DECODING,
     DRAIN,
@@ -206,8 +207,20 @@ class Simulation:
         state.engines.since_s = self.arrival_s[0]
         state.clock[0].reached_s = np.nextafter(self.arrival_s[0], -np.inf)
         state.clock[0].gpu_cap = sum(pool.ceiling * pool.tensor_parallel for pool in cluster.pools)
+        self._queue_arrivals(state)
         self._plant(state)
         return state
+
+    def _queue_arrivals(self, state: State) -> None:
+        """When each request reaches the router: when it arrives, or when its images are preprocessed."""
+        cluster, requests = self.configuration.cluster, self.workload.requests
+        self.image_s = image_seconds(load_model(cluster.model), cluster.image_size, requests.images)
+        self.ready_s = np.array(requests.arrival_s)
+        if cluster.preprocess_workers > 0:
+            images = requests.images.astype(np.int64)
+            self.ready_s = ready_times(self.ready_s, images, self.image_s, cluster.preprocess_workers)
+        order = np.argsort(self.ready_s, kind="stable")
+        state.arrivals.request, state.arrivals.ready_s = order, self.ready_s[order]
 
 
 def _too_large(work: Workload, cluster: Cluster, costs: tuple[StepCosts, ...]) -> Any:

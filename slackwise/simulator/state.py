@@ -203,6 +203,9 @@ SLOT = np.dtype(
 ENTRY = np.dtype([("key", "f8"), ("order", "i8"), ("ident", "i8")], align=True)
 """An element of a heap: lowest key first, ties by `order`, which holds arrival rank and job ordinal."""
 
+ARRIVAL = np.dtype([("ready_s", "f8"), ("request", "i8")])
+"""A request as it reaches the router: in order of time, then of the trace; later than it arrived if preprocessed."""
+
 DRAW = np.dtype([("value", "f8")])
 MATCH = np.dtype([("winner", "i8")])
 TOKENS = np.dtype([("tokens", "i8")])
@@ -226,8 +229,8 @@ LOG = np.dtype(
 
 TABLES = (
     "requests", "progress", "instances", "engines", "pools", "groups", "costs", "queues", "job_queues", "decodes",
-    "slots", "jobs", "transfers", "orders", "matches", "draws", "tbt", "bounds", "leaders", "features", "changes",
-    "ready", "log",
+    "slots", "jobs", "transfers", "orders", "matches", "arrivals", "draws", "tbt", "bounds", "leaders", "features",
+    "changes", "ready", "log",
 )  # fmt: skip
 """The arrays of a state; the clock holds the address of each."""
 
@@ -235,7 +238,7 @@ CLOCK = np.dtype(
     [
         ("now_s", "f8"),  # time of the last event
         ("reached_s", "f8"),  # time up to which the run has come
-        ("next_arrival", "i8"),
+        ("next_arrival", "i8"),  # row of the arrivals
         ("finished", "i8"),
         ("events", "i8"),
         ("steps", "i8"),
@@ -289,6 +292,7 @@ class State:
     transfers: Any  # ENTRY (transfer room,): a heap by time, of deliveries and orders
     orders: Any  # ORDER (order room,): in the order given
     matches: Any  # MATCH (2 * power of two,): tournament of the instances' next events
+    arrivals: Any  # ARRIVAL (n,)
     draws: Any  # DRAW (any number,): uniform, one a routing decision, used in turn
     tbt: Any  # TOKENS (classes, BUCKETS): tokens by time since the one before
     bounds: Any  # INSTANCE (nodes of all trees,): the best value of each feature below a node
@@ -379,6 +383,7 @@ def allocate(
         transfers=records(queue, ENTRY),
         orders=records(4 * leaves, ORDER),
         matches=records(2 * leaves, MATCH),
+        arrivals=records(len(requests), ARRIVAL),
         draws=records(0, DRAW),
         tbt=records((len(CLASSES), BUCKETS), TOKENS),
         bounds=records(0, INSTANCE),

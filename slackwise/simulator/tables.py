@@ -21,6 +21,7 @@ from slackwise.latency.costs import COSTS
 from slackwise.policies.features import INSTANCE, REQUEST
 from slackwise.policies.lookup import MOST_FEATURES
 from slackwise.simulator.state import (
+    ARRIVAL,
     CHANGED,
     DRAW,
     ENGINE,
@@ -66,8 +67,8 @@ REAL, LONG, SHORT = np.dtype([("value", "f8")]), np.dtype([("value", "i8")]), np
 """One feature of a record on its own."""
 
 LAYOUTS = (
-    REQUEST, PROGRESS, INSTANCE, ENGINE, POOL, GROUP, COSTS, JOB, SLOT, ENTRY, DRAW, MATCH, TOKENS, FEATURE, CHANGED,
-    LEADER, MEMBER, ORDER, LOG,
+    REQUEST, PROGRESS, INSTANCE, ENGINE, POOL, GROUP, COSTS, JOB, SLOT, ENTRY, ARRIVAL, DRAW, MATCH, TOKENS, FEATURE,
+    CHANGED, LEADER, MEMBER, ORDER, LOG,
 )  # fmt: skip
 """Every record that compiled code reaches by address: a change of any makes old machine code wrong."""
 
@@ -75,6 +76,7 @@ ENTRY_BYTES, INSTANCE_BYTES = ENTRY.itemsize, INSTANCE.itemsize
 _request, _progress, _instance, _engine = _element(REQUEST), _element(PROGRESS), _element(INSTANCE), _element(ENGINE)
 _pool, _costs, _job, _slot = _element(POOL), _element(COSTS), _element(JOB), _element(SLOT)
 _group, _order, _member, _log = _element(GROUP), _element(ORDER), _element(MEMBER), _element(LOG)
+_arrival = _element(ARRIVAL)
 _real, _long, _short = _element(REAL), _element(LONG), _element(SHORT)
 _feature, _changed, _leader = _element(FEATURE), _element(CHANGED), _element(LEADER)
 _entry, _draw, _match, _tokens = _element(ENTRY), _element(DRAW), _element(MATCH), _element(TOKENS)
@@ -192,6 +194,12 @@ def order_at(s: Any, at: int) -> Any:
 def entry_at(heap: int, at: int) -> Any:
     """ENTRY `at` of the heap at this address."""
     return _entry(heap, at)
+
+
+@part
+def arrival_at(s: Any, at: int) -> Any:
+    """ARRIVAL number `at`, in order of time."""
+    return _arrival(s.arrivals_at, at)
 
 
 @part

@@ -61,7 +61,8 @@ def joined(results: Sequence[Result]) -> Result:
     """Results of one configuration as one: requests in turn, seconds and counts summed, shares weighted by time."""
     if len(results) == 1:
         return results[0]
-    columns = ("arrival_s", "category", "output_tokens", "ttft_s", "tbt_s", "end_to_end_s", "met", "rejected")
+    columns = ["arrival_s", "category", "output_tokens", "ttft_s", "tbt_s", "end_to_end_s", "met", "rejected"]
+    columns += ["preprocess_s", "preprocess_wait_s"]
     sums = ("preemptions", "span_s", "gpu_s", "events", "steps", "parked")
     return Result(
         **{name: np.concatenate([getattr(each, name) for each in results]) for name in columns},

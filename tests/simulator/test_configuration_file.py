@@ -19,6 +19,7 @@ name = "mine"
 [cluster]
 link = "tcp"
 servers = 3
+preprocess_workers = 16
 placement = "spread"
 image_size = [448, 672]
 [[cluster.pools]]
@@ -94,6 +95,7 @@ def test_a_base_is_a_preset_with_changes_named_after_the_file(tmp_path: Path) ->
         ('engine = "transformers"', 'engine = "transformer"', "did you mean 'transformers'"),
         ("servers = 3", "servers = 1", "4 x TP-1 \\+ 2 x TP-4 need 2 servers of 8 GPUs, not 1"),
         ("servers = 3", "servers = 2.5", "must be a whole number"),
+        ("preprocess_workers = 16", "preprocess_workers = true", "must be a whole number"),
         ('"spread"', '"spreed"', "did you mean 'spread'"),
         ('"spread"', "[0, 1]", "must be a rule or, for each pool"),
         ("[448, 672]", "448", r"must be \[width, height\]"),

@@ -23,6 +23,7 @@ CORNERS = (
     "embeddings on the server", "embeddings between servers", "embeddings on several servers", "KV on the server",
     "KV between servers", "start called off", "drains with work", "released empty", "called back", "parked at encoders",
     "parked at prefill", "parked at decode", "role switch", "switch waits for several",
+    "preprocessed", "overtaken in preprocessing",
 )  # fmt: skip
 """What a sample of random cases has to contain before it may be said to prove anything."""
 
@@ -36,7 +37,14 @@ class Watched(Reference):
 
     def __init__(self, simulation: Simulation) -> None:
         super().__init__(simulation)
+        self.arrived: list[Request] = []
         self.met: Counter[str] = Counter(requests=len(self.requests))
+
+    def arrive(self, request: Request, now: float) -> None:
+        self.met["preprocessed"] += now > float(request.seen.arrival_s)
+        self.met["overtaken in preprocessing"] += any(each.number > request.number for each in self.arrived)
+        self.arrived.append(request)
+        super().arrive(request, now)
 
     def deliver(self, request: Request, now: float) -> None:
         instance = self.instances[request.instance]

@@ -27,6 +27,8 @@ def result(arrival_s: NDArray[np.float64], ttft_s: NDArray[np.float64]) -> Resul
         end_to_end_s=ttft_s + 0.01,
         met=ttft_s <= OBJECTIVES.text_ttft_s,
         rejected=~np.isfinite(ttft_s),
+        preprocess_s=np.zeros(count),
+        preprocess_wait_s=np.zeros(count),
         preemptions=0,
         tbt_tokens=np.ones((len(CLASSES), BUCKETS), np.int64),
         span_s=float(arrival_s[-1] - arrival_s[0]),
