@@ -95,6 +95,7 @@ class Cluster:
     server_gpus: int = SERVER_GPUS
     placement: str | tuple[tuple[int, ...], ...] = "packed"
     preprocess_workers: int = 0  # CPU workers before the router; 0: preprocessing takes no time
+    overlap_tokens: int = 0  # smallest chunk prefilled while images are missing; 0: prefill waits for all of them
     moved: tuple[tuple[str, float], ...] = ()  # what if: latency constants (latency.perturb) and their factors
 
     def __post_init__(self) -> None:
@@ -109,8 +110,9 @@ class Cluster:
         for name in ("servers", "server_gpus"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise InputError(f"{name} of a cluster must be at least 1, not {value}")
-        if self.preprocess_workers < 0:
-            raise InputError(f"preprocess_workers of a cluster cannot be negative: {self.preprocess_workers}")
+        for name in ("preprocess_workers", "overlap_tokens"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} of a cluster cannot be negative: {getattr(self, name)}")
         _ = self.placed
 
     @property

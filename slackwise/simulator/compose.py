@@ -9,7 +9,7 @@ from slackwise.policies.features import PREFILL
 from slackwise.simulator import heap
 from slackwise.simulator.encode import take_jobs
 from slackwise.simulator.log import ADMITTED, note
-from slackwise.simulator.queueing import rank_request, rerank_requests
+from slackwise.simulator.queueing import awaits_images, rank_request, rerank_requests, tokens_here
 from slackwise.simulator.tables import (
     decode_heap,
     engine_of,
@@ -86,6 +86,8 @@ def plan_chunk(s: Any, instance: int, request: int, kv_free: int, now: float, po
     left = progress.target_tokens - progress.prefilled_tokens
     tokens = min(left, seen.token_budget_left, pool_of(s, engine_of(s, instance).pool).max_chunk_tokens)
     tokens = max(0, min(tokens, kv_free - first_kv(s, request)))
+    if progress.images_missing > 0:
+        return 0 if awaits_images(s, request) else min(tokens, tokens_here(s, request)), 0
     if entry.images_left == 0 or seen.token_budget_left <= 0:
         return tokens, 0
     needed = images_needed(s, request, tokens)

@@ -11,6 +11,7 @@ image_size = [896, 896]
 servers = 2                          # default: as many as the pools need
 server_gpus = 8
 preprocess_workers = 0               # CPU workers that images pass first; 0: takes no time
+overlap_tokens = 0                   # smallest chunk prefilled while images are missing; 0: none before all are there
 placement = "packed"                 # or "spread", or the server of each instance: [[1, 1, 1, 1], [0, 0]]
 
 [[cluster.pools]]
@@ -122,7 +123,7 @@ def _cluster(table: dict[str, Any], model: str, gpu: str, start: Configuration |
         given["pools"] = _pools(given["pools"])
     if "image_size" in given:
         given["image_size"] = _image_size(given["image_size"])
-    for key in ("servers", "server_gpus", "preprocess_workers"):
+    for key in ("servers", "server_gpus", "preprocess_workers", "overlap_tokens"):
         if key in given and type(given[key]) is not int:
             raise InputError(f"cluster.{key} = {given[key]!r} must be a whole number")
     if "placement" in given:

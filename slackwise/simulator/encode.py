@@ -46,6 +46,8 @@ def cut(s: Any, request: int, now: float, policies: Any) -> int:
     progress.jobs_left, progress.lanes = count, group_of(s, ENCODING).ready
     progress.job_s = costs_of(s, engine_of(s, encoder).pool).encode_step_s + job_of(s, first).images * progress.image_s
     seen.encode_estimate_s = critical_path(s, request)
+    if s.overlap_tokens > 0:
+        progress.images_missing, progress.first_job = seen.images, first
     return first
 
 
@@ -55,7 +57,7 @@ def take_job(s: Any, request: int, images: int, ordinal: int) -> int:
     s.free_jobs -= 1
     job = job_of(s, s.free_jobs).free
     entry = job_of(s, job)
-    entry.request, entry.images, entry.ordinal, entry.next = request, images, ordinal, -1
+    entry.request, entry.images, entry.ordinal, entry.next, entry.landed = request, images, ordinal, -1, 0
     return job
 
 
@@ -163,14 +165,16 @@ def clear_jobs(s: Any, encoder: int) -> None:
 
 @part
 def finish_job(s: Any, encoder: int, job: int, now: float, policies: Any) -> bool:
-    """Book a job as done and free it; True if it was the last of its request."""
+    """Book a job as done and, unless its embeddings travel alone, free it; True if it was the last of its request."""
     request = job_of(s, job).request
     progress, entry = progress_of(s, request), request_of(s, request)
     entry.images_left -= job_of(s, job).images
     progress.jobs_left -= 1
+    job_of(s, job).encoder = encoder
     note_server(s, request, encoder)
-    job_of(s, s.free_jobs).free = job
-    s.free_jobs += 1
+    if s.overlap_tokens == 0:
+        job_of(s, s.free_jobs).free = job
+        s.free_jobs += 1
     left_s = critical_path(s, request)
     changed = left_s != entry.encode_estimate_s
     entry.encode_estimate_s = left_s

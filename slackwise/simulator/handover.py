@@ -31,8 +31,8 @@ def send_kv(s: Any, request: int, now: float, policies: Any) -> None:
     progress = progress_of(s, request)
     progress.instance = choose(s, DECODING, request, now, policies.decode_routing, policies.decode_routing_params)
     arrives_s = now + kv_cache_s(s, request, progress.holder)
-    send(s, request, TO_QUEUE, arrives_s)
-    send(s, request, RELEASE, arrives_s)
+    send(s, request, request, TO_QUEUE, arrives_s)
+    send(s, request, request, RELEASE, arrives_s)
 
 
 @part

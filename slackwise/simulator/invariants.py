@@ -8,15 +8,18 @@ of llm-d (2026).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
 from slackwise.errors import CheckError
 from slackwise.simulator.fleet import gpus_held
+from slackwise.simulator.overlap import UNDER_WAY
 from slackwise.simulator.recount import (
     at_work,
     chunks,
     decoding,
+    delivered,
     facts,
     generated,
     held_by_decodes,
@@ -26,10 +29,12 @@ from slackwise.simulator.recount import (
     live_jobs,
     numbers,
     places,
+    prefilling,
     queued_jobs,
     running_jobs,
 )
 from slackwise.simulator.state import DRAINING, OFF, READY, STARTING, State
+from slackwise.simulator.transfer import PART
 
 
 def check(state: State, since_s: float = -np.inf) -> None:
@@ -61,18 +66,25 @@ def requests_conserved(state: State) -> Iterator[str]:
 
 
 def jobs_conserved(state: State) -> Iterator[str]:
-    """Every encode job is queued or running once, and the jobs of a request hold its images left."""
+    """Every encode job is queued, running or travelling once, and the jobs of a request hold its images left."""
     every = range(len(state.instances))
     lists = [part for each in every for part in (queued_jobs(state, each), running_jobs(state, each))]
-    listed, live = np.sort(np.concatenate([*lists, numbers([])])), live_jobs(state)
+    to_do, live = np.sort(np.concatenate([*lists, numbers([])])), live_jobs(state)
+    done = np.concatenate([delivered(state, PART), live[state.jobs.landed[live] != UNDER_WAY]])
+    listed = np.sort(np.concatenate([to_do, done]))
     if not np.array_equal(listed, live):
-        yield f"jobs {listed.tolist()} are queued or running, but {live.tolist()} are in use"
-    of, size = state.jobs.request[live], len(state.requests)
-    counted = (("jobs_left", None, state.progress), ("images_left", state.jobs.images[live], state.requests))
-    for name, weights, table in counted:
-        summed = np.bincount(of, weights=weights, minlength=size)
-        for request in np.unique(of[summed[of] != table[name][of]]):
-            yield f"{name} of request {request} is {table[name][request]}, its jobs hold {summed[request]}"
+        yield f"jobs {listed.tolist()} are queued, running or travelling, but {live.tolist()} are in use"
+    yield from _jobs_hold(state, to_do, "jobs_left", state.progress, np.ones(len(to_do)))
+    yield from _jobs_hold(state, to_do, "images_left", state.requests, state.jobs.images[to_do])
+    if state.clock[0].overlap_tokens > 0:
+        yield from _jobs_hold(state, live, "images_missing", state.progress, state.jobs.images[live])
+
+
+def _jobs_hold(state: State, jobs: Any, name: str, table: Any, weights: Any) -> Iterator[str]:
+    of = state.jobs.request[jobs]
+    summed = np.bincount(of, weights=weights, minlength=len(state.requests))
+    for request in np.unique(of[summed[of] != table[name][of]]):
+        yield f"{name} of request {request} is {table[name][request]}, its jobs hold {summed[request]}"
 
 
 def memory_within_capacity(state: State) -> Iterator[str]:
@@ -185,11 +197,11 @@ def tokens_conserved(state: State) -> Iterator[str]:
 
 
 def work_conserved(state: State) -> Iterator[str]:
-    """No instance is idle while it has work, unless the KV caches that others have not fetched yet fill it."""
+    """No instance is idle while it has work, unless KV caches that others have yet to fetch or images hold it up."""
     engines = state.engines
     work = engines.queued + engines.queued_jobs + engines.in_flight + engines.decodes + engines.work
     for each in np.flatnonzero(np.isinf(engines.step_end_s) & (work > 0)):
-        if len(leaving(state, int(each))) > 0:
+        if len(leaving(state, int(each))) > 0 or state.progress.images_missing[prefilling(state, int(each))].any():
             continue
         yield f"instance {each} is idle with {engines.queued[each]} waiting and {engines.in_flight[each]} begun"
 

@@ -18,7 +18,8 @@ from slackwise.simulator.histogram import bucket, record_steps
 from slackwise.simulator.leap import leap_seconds
 from slackwise.simulator.lifecycle import retire_if_empty
 from slackwise.simulator.log import FINISHED, FIRST_TOKEN, RESUMED, note, note_chunk, note_step
-from slackwise.simulator.queueing import assign, drop_in_flight, preempt_latest
+from slackwise.simulator.overlap import send_part
+from slackwise.simulator.queueing import assign, awaits_images, drop_in_flight, preempt_latest
 from slackwise.simulator.state import DRAINING
 from slackwise.simulator.tables import (
     costs_of,
@@ -51,7 +52,7 @@ def begin(s: Any, instance: int, now: float, policies: Any) -> None:
             preempted += 1
     if pool_of(s, engine.pool).prefill_first == 0:
         compose_mixed(s, instance, preempted, now, policies)
-        while engine.work == 0 and engine.decodes == 0 and engine.in_flight > 1:
+        while engine.work == 0 and engine.decodes == 0 and engine.in_flight > 1 and lacks_memory(s, instance):
             preempt_latest(s, instance, now, policies)
             preempted += 1
             compose_mixed(s, instance, preempted, now, policies)
@@ -65,6 +66,15 @@ def begin(s: Any, instance: int, now: float, policies: Any) -> None:
             retire_if_empty(s, instance, now)
     refresh_backlog(s, instance)
     replay(s, instance)
+
+
+@part
+def lacks_memory(s: Any, instance: int) -> bool:
+    """Whether an unfinished prefill could go on if it had memory: not all of them wait for images."""
+    for at in range(engine_of(s, instance).in_flight):
+        if not awaits_images(s, slot_of(s, instance, at).in_flight):
+            return True
+    return False
 
 
 @part
@@ -127,10 +137,8 @@ def end(s: Any, instance: int, now: float, policies: Any) -> None:
         note_chunk(s, instance, at)
         if ident >= 0:
             end_chunk(s, instance, at, now, policies)
-        elif finish_job(s, instance, ~ident, now, policies):
-            request = job_of(s, ~ident).request
-            if assign(s, request, now, policies):
-                send(s, request, TO_QUEUE, now + embeddings_s(s, request))
+        else:
+            end_job(s, instance, ~ident, now, policies)
     changed = engine.work > 0
     while engine.decodes > 0 and int(decode_at(s, instance, 0).key) == engine.decode_steps:
         finish_decode(s, instance, now)
@@ -139,6 +147,16 @@ def end(s: Any, instance: int, now: float, policies: Any) -> None:
         seen.kv_used_tokens = engine.kv_used_tokens
     engine.work = 0
     refresh_backlog(s, instance)
+
+
+@part
+def end_job(s: Any, instance: int, job: int, now: float, policies: Any) -> None:
+    """Book an encode job; its embeddings travel at once (overlap) or with those of the whole request."""
+    request, last = job_of(s, job).request, finish_job(s, instance, job, now, policies)
+    if s.overlap_tokens > 0:
+        send_part(s, job, now, policies)
+    elif last and assign(s, request, now, policies):
+        send(s, request, request, TO_QUEUE, now + embeddings_s(s, request))
 
 
 @part

@@ -16,6 +16,7 @@ from slackwise.simulator.handover import release, send_kv
 from slackwise.simulator.iteration import begin, end
 from slackwise.simulator.lifecycle import obey
 from slackwise.simulator.log import ARRIVED, note
+from slackwise.simulator.overlap import land, send_held
 from slackwise.simulator.queueing import assign, deliver, interrupt
 from slackwise.simulator.state import CLOCK, DECODING, ENCODING, PREFILLING
 from slackwise.simulator.tables import (
@@ -29,7 +30,7 @@ from slackwise.simulator.tables import (
     request_of,
     transfer_at,
 )
-from slackwise.simulator.transfer import RELEASE, TO_QUEUE, embeddings_s, send
+from slackwise.simulator.transfer import KIND, KIND_BITS, PART, RELEASE, TO_QUEUE, embeddings_s, send
 
 DONE, PAUSED, FULL = 0, 1, 2
 """How a run ended: nothing is left to do; `until` was reached; some part of the state needs more room."""
@@ -81,10 +82,13 @@ def receive(s: Any, now: float, policies: Any) -> tuple[int, int]:
     s.transfers -= 1
     if code < 0:
         return obey(s, ~code, now)
-    if code & 1 == RELEASE:
-        release(s, code >> 1, now)
+    ident, kind = code >> KIND_BITS, code & KIND
+    if kind == RELEASE:
+        release(s, ident, now)
+    elif kind == PART:
+        land(s, ident, now, policies)
     else:
-        deliver(s, code >> 1, now, policies)
+        deliver(s, ident, now, policies)
     return -1, -1
 
 
@@ -106,8 +110,10 @@ def enter_prefill(s: Any, request: int, now: float, policies: Any) -> None:
     """Route a request to a prefill instance; embeddings that are elsewhere are sent after it."""
     if assign(s, request, now, policies):
         progress = progress_of(s, request)
-        if progress.encoder >= 0 and progress.preemptions == 0:
-            send(s, request, TO_QUEUE, now + embeddings_s(s, request))
+        if progress.parts_held > 0:
+            send_held(s, request, now)
+        elif progress.encoder >= 0 and progress.preemptions == 0:
+            send(s, request, request, TO_QUEUE, now + embeddings_s(s, request))
         else:
             deliver(s, request, now, policies)
 

@@ -92,11 +92,26 @@ def deliver(s: Any, request: int, now: float, policies: Any) -> None:
     """Queue a request at its instance, which now has all it needs for it."""
     instance = progress_of(s, request).instance
     note(s, QUEUED, request, instance, 0, 0)
-    request_of(s, request).transfer_estimate_s = 0.0
+    if progress_of(s, request).images_missing == 0:
+        request_of(s, request).transfer_estimate_s = 0.0
     enqueue(s, instance, request, now, policies)
     engine = engine_of(s, instance)
     if engine.decodes + engine.in_flight < pool_of(s, engine.pool).max_sequences:
         interrupt(s, instance, now)
+
+
+@part
+def tokens_here(s: Any, request: int) -> int:
+    """Prompt tokens not yet computed before the first missing image."""
+    progress = progress_of(s, request)
+    images = request_of(s, request).images - progress.images_missing
+    return images * progress.sequence_tokens_per_image - progress.prefilled_tokens
+
+
+@part
+def awaits_images(s: Any, request: int) -> bool:
+    """Whether a request has too little to prefill until more of its embeddings come (overlap)."""
+    return progress_of(s, request).images_missing > 0 and tokens_here(s, request) < s.overlap_tokens
 
 
 @part
@@ -235,4 +250,4 @@ def requeue(s: Any, instance: int, request: int, now: float, policies: Any) -> N
         enqueue(s, instance, request, now, policies)
     else:
         if assign(s, request, now, policies):
-            send(s, request, TO_QUEUE, now)
+            send(s, request, request, TO_QUEUE, now)

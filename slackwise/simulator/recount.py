@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from slackwise.policies.features import ENCODE, PREFILL
 from slackwise.simulator.state import State
-from slackwise.simulator.transfer import TO_QUEUE
+from slackwise.simulator.transfer import KIND, KIND_BITS, TO_QUEUE
 
 Numbers = NDArray[np.int64]
 
@@ -53,8 +53,13 @@ def chunks(state: State, instance: int) -> Any:
 
 def travelling(state: State) -> Numbers:
     """Requests whose embeddings or KV caches are on their way to a queue."""
+    return delivered(state, TO_QUEUE)
+
+
+def delivered(state: State, kind: int) -> Numbers:
+    """Requests, or jobs of a PART, of the deliveries of a kind to come."""
     codes = numbers(state.transfers.ident[: state.clock[0].transfers])
-    return codes[(codes >= 0) & (codes & 1 == TO_QUEUE)] >> 1
+    return codes[(codes >= 0) & (codes & KIND == kind)] >> KIND_BITS
 
 
 def parked(state: State, group: int) -> Numbers:
@@ -72,17 +77,25 @@ def leaving(state: State, instance: int) -> Numbers:
 
 
 def live_jobs(state: State) -> Numbers:
-    """Encode jobs that are queued or running."""
+    """Encode jobs that are queued, running or, with overlap, not yet there without a gap."""
     live = np.ones(len(state.jobs), bool)
     live[state.jobs.free[: state.clock[0].free_jobs]] = False
     return np.flatnonzero(live)
+
+
+def encoding(state: State) -> Numbers:
+    """Requests with jobs that are not queued for prefill yet, nor parked."""
+    every = range(len(state.instances))
+    begun = [part for each in every for part in (queued(state, each), prefilling(state, each))]
+    begun += [parked(state, group) for group in range(len(state.groups))]
+    return np.setdiff1d(numbers(state.jobs.request[live_jobs(state)]), np.concatenate(begun))
 
 
 def places(state: State) -> dict[str, Numbers]:
     """Requests by where they are."""
     found = {
         "future": state.arrivals.request[state.clock[0].next_arrival :],
-        "encoding": np.unique(state.jobs.request[live_jobs(state)]),
+        "encoding": encoding(state),
         "travelling": travelling(state),
         "parked": np.concatenate([parked(state, group) for group in range(len(state.groups))]),
         "finished": np.flatnonzero(~np.isnan(state.progress.finish_s)),
@@ -173,7 +186,7 @@ def prefill_facts(state: State, instance: int) -> dict[str, float]:
 
 def waiting_at(state: State, instance: int) -> Numbers:
     """Requests that wait on an instance or are on their way there."""
-    sent = travelling(state)
+    sent = np.concatenate([travelling(state), encoding(state)])
     return np.concatenate([queued(state, instance), sent[state.progress.instance[sent] == instance]])
 
 

@@ -34,7 +34,7 @@ from slackwise.simulator.state import (
     STARTING,
     records,
 )
-from slackwise.simulator.transfer import RELEASE, TO_QUEUE
+from slackwise.simulator.transfer import PART, RELEASE, TO_QUEUE
 
 ORDER, ARRIVAL, DELIVERY, STEP_END = 0, 1, 2, 3
 """Kinds of events, in the order in which those of one time are processed."""
@@ -47,6 +47,7 @@ class Job:
     request: Request
     images: int
     ordinal: int
+    landed: bool = False  # its embeddings are at the LLM instance (overlap)
 
 
 @dataclass(eq=False)
@@ -60,6 +61,7 @@ class Request:
     images_left: int
     transfer_estimate_s: float
     ready_s: float  # when it reaches the router
+    jobs: list[Job] = field(default_factory=list)
     jobs_left: int = 0
     job_s: float = 0.0
     lanes: int = 1  # encoders that were ready when it was cut
@@ -68,6 +70,7 @@ class Request:
     held: int = 0  # KV tokens
     admitted: int = -1
     instance: int = -1
+    parts: list[tuple[Instance, Job]] = field(default_factory=list)  # done, and nobody ready to take them (overlap)
     encoders: list[Instance] = field(default_factory=list)  # that encoded its images
     in_transit: bool = False  # its embeddings travel
     coming: bool = False  # a delivery to its instance is on its way
@@ -174,12 +177,13 @@ class Reference:
         self.asked = [0] * len(self.groups)
         clock = state.clock[0]
         self.link = float(clock.kv_link_s), float(clock.kv_link_s_per_token)
+        self.overlap_tokens = int(clock.overlap_tokens)
         self.near_link = float(clock.near_kv_link_s), float(clock.near_kv_link_s_per_token)
         self.requests = [self._request(state, number) for number in range(len(state.requests))]
         self.preempted = False
         self.preprocess(simulation.configuration.cluster)
         self.arrivals = sorted(self.requests, key=lambda each: (each.ready_s, each.number))
-        self.deliveries: list[tuple[float, int, int]] = []  # (time, request, kind)
+        self.deliveries: list[tuple[float, int, int, int]] = []  # (time, request, kind, job)
         self.orders: list[Order] = []  # as given
         self.to_obey: list[int] = []  # places in it
         self.parked: list[list[Request]] = [[] for _ in self.groups]
@@ -224,22 +228,24 @@ class Reference:
     def run_until(self, until_s: float) -> None:
         """Process events up to `until_s`; at one time orders, arrivals, deliveries, then step ends by instance."""
         while True:
-            coming = [(self.orders[at].time_s, ORDER, at, 0) for at in self.to_obey]
-            coming += [(self.arrivals[0].ready_s, ARRIVAL, 0, 0)] if self.arrivals else []
-            coming += [(at, DELIVERY, number, kind) for at, number, kind in self.deliveries]
-            coming += [(each.end_s, STEP_END, each.number, 0) for each in self.instances if each.end_s < math.inf]
+            coming = [(self.orders[at].time_s, ORDER, at, 0, 0) for at in self.to_obey]
+            coming += [(self.arrivals[0].ready_s, ARRIVAL, 0, 0, 0)] if self.arrivals else []
+            coming += [(at, DELIVERY, number, kind, job) for at, number, kind, job in self.deliveries]
+            coming += [(each.end_s, STEP_END, each.number, 0, 0) for each in self.instances if each.end_s < math.inf]
             if not coming or min(coming)[0] > until_s:
                 return
-            now, event, number, kind = min(coming)
+            now, event, number, kind, job = min(coming)
             if event == ORDER:
                 self.to_obey.remove(number)
                 self.obey(self.orders[number], now)
             elif event == ARRIVAL:
                 self.arrive(self.arrivals.pop(0), now)
             elif event == DELIVERY:
-                self.deliveries.remove((now, number, kind))
+                self.deliveries.remove((now, number, kind, job))
                 if kind == RELEASE:
                     self.release(self.requests[number], now)
+                elif kind == PART:
+                    self.land(self.requests[number], job, now)
                 else:
                     self.deliver(self.requests[number], now)
             else:
@@ -258,7 +264,10 @@ class Reference:
     def enter_prefill(self, request: Request, now: float) -> None:
         """To a prefill instance, embeddings from elsewhere after it."""
         if self.assign(request, now):
-            if request.in_transit:
+            if request.parts:
+                parts, request.parts = request.parts, []
+                self.send_parts(request, parts, now)
+            elif request.in_transit:
                 self.send(request, TO_QUEUE, now + self.embeddings_s(request))
             else:
                 self.deliver(request, now)
@@ -457,6 +466,7 @@ class Reference:
             left -= images
         request.images_left = int(request.seen.images)
         request.jobs_left, request.lanes = len(jobs), len(ready)
+        request.jobs = jobs
         request.job_s = float(encoder.costs.encode_step_s + jobs[0].images * request.hidden.image_s)
         return jobs
 
@@ -492,8 +502,60 @@ class Reference:
             request.encoders.append(encoder)
             if request.jobs_left == 0:
                 request.encoded_s = now
+            if self.overlap_tokens > 0:
+                self.send_part(encoder, job, now)
+            elif request.jobs_left == 0:
                 request.in_transit = True
                 self.enter_prefill(request, now)
+
+    def send_part(self, encoder: Instance, job: Job, now: float) -> None:
+        """The embeddings of one job travel; the first of a request say where the others go, once somebody is ready."""
+        request = job.request
+        if request.instance < 0 and (request.parts or not self.assign(request, now)):
+            request.parts.append((encoder, job))
+        else:
+            self.send_parts(request, [(encoder, job)], now)
+
+    def send_parts(self, request: Request, parts: list[tuple[Instance, Job]], now: float) -> None:
+        """Each over its own link; a request whose first embeddings travel counts as waiting where they go."""
+        request.coming = request.coming or not request.in_transit
+        request.in_transit = True
+        for encoder, job in parts:
+            near = encoder.server == self.instances[request.instance].server
+            latency_s = self.near_link[0] if near else self.link[0]
+            whole_s = float(request.hidden.near_transfer_s if near else request.hidden.transfer_s)
+            arrives_s = now + (latency_s + (whole_s - latency_s) * (job.images / int(request.seen.images)))
+            self.deliveries.append((arrives_s, request.number, PART, job.ordinal))
+
+    def land(self, request: Request, ordinal: int, now: float) -> None:
+        """The embeddings of one job have come: the request is queued for prefill, or goes on with it."""
+        instance, missing = self.instances[request.instance], self.missing(request)
+        request.jobs[ordinal].landed = True
+        request.in_transit = self.missing(request) > 0
+        if not request.coming and self.missing(request) < missing:
+            self.wake(instance, now)
+        elif request.coming and self.may_join(request, instance):
+            self.deliver(request, now)
+
+    def may_join(self, request: Request, instance: Instance) -> bool:
+        """Whether there is something to prefill; engines that take whole prompts wait for all images."""
+        return self.missing(request) == 0 or not (instance.pool.prefill_first or self.awaits_images(request))
+
+    def missing(self, request: Request) -> int:
+        """Images from the first one on whose embeddings are not there."""
+        if self.overlap_tokens == 0 or not request.jobs:
+            return 0
+        gap = next((job.ordinal for job in request.jobs if not job.landed), len(request.jobs))
+        return sum(job.images for job in request.jobs[gap:])
+
+    def tokens_here(self, request: Request) -> int:
+        """Prompt tokens not yet computed before the first missing image."""
+        images = int(request.seen.images) - self.missing(request)
+        return images * int(request.hidden.sequence_tokens_per_image) - request.prefilled
+
+    def awaits_images(self, request: Request) -> bool:
+        """Whether there is too little to prefill until more embeddings come."""
+        return self.missing(request) > 0 and self.tokens_here(request) < self.overlap_tokens
 
     def embeddings_s(self, request: Request) -> float:
         """Seconds until the embeddings of all encoders are there, over the slowest of the links."""
@@ -504,7 +566,7 @@ class Reference:
     def send(self, request: Request, kind: int, arrives_s: float) -> None:
         """Schedule a delivery."""
         request.coming = request.coming or kind == TO_QUEUE
-        self.deliveries.append((arrives_s, request.number, kind))
+        self.deliveries.append((arrives_s, request.number, kind, 0))
 
     def seconds(
         self, instance: Instance, tokens: int, kv_tokens: int, pairs: float, tiles: int, text_only: bool
@@ -525,7 +587,7 @@ class Reference:
     def deliver(self, request: Request, now: float) -> None:
         """Queue a request where all it needs has come."""
         instance = self.instances[request.instance]
-        request.in_transit = request.coming = False
+        request.in_transit, request.coming = self.missing(request) > 0, False
         instance.queue.append(request)
         if self.seat(instance):
             self.wake(instance, now)
@@ -578,10 +640,11 @@ class Reference:
         instance.composing = False
         self.time_step(instance, now)
 
-    @staticmethod
-    def stuck(instance: Instance) -> bool:
-        """Whether nothing would run."""
-        return not instance.chunks and not instance.jobs and not instance.decoding
+    def stuck(self, instance: Instance) -> bool:
+        """Whether nothing would run, and not for want of images alone."""
+        if instance.chunks or instance.jobs or instance.decoding:
+            return False
+        return not all(self.awaits_images(each) for each in instance.prefilling)
 
     def time_step(self, instance: Instance, now: float) -> None:
         """Set the end of the composed step."""
@@ -693,6 +756,8 @@ class Reference:
         pool = instance.pool
         tokens = min(request.target - request.prefilled, instance.token_budget, int(pool.max_chunk_tokens))
         tokens = max(0, min(tokens, kv_free - self.first_kv(request)))
+        if self.missing(request) > 0:
+            return (0 if self.awaits_images(request) else min(tokens, self.tokens_here(request))), 0
         if request.images_left == 0 or instance.token_budget <= 0:
             return tokens, 0
         per_image, encoded = int(request.hidden.sequence_tokens_per_image), request.seen.images - request.images_left

@@ -259,6 +259,7 @@ def _fill_pools(
     state: State, cluster: Cluster, costs: tuple[StepCosts, ...], decisions: list[tuple[Policy, Params]]
 ) -> None:
     (job_batching, job_params), (batching, params) = decisions[1], decisions[4]
+    state.clock[0].overlap_tokens = _overlap_tokens(cluster)
     model = load_model(cluster.model)
     for at, pool in enumerate(cluster.pools):
         rules, record, bits = pool.rules, state.pools[at], STAGES[pool.stages]
@@ -268,12 +269,23 @@ def _fill_pools(
         record.max_chunk_tokens = rules.max_chunk_tokens
         record.max_step_jobs = min(rules.max_step_jobs, state.slots.shape[1])
         record.prefill_first = rules.prefill_first and bool(bits & PREFILL)
-        record.fixed_order = batching.fixed_order(params)
+        record.fixed_order = batching.fixed_order(params) and not _moves_in_queue(batching, cluster)
         record.fixed_job_order = _ranked_once(job_batching, job_params)
         record.ranks_estimates = "request.encode_estimate_s" in job_batching.inputs
         record.watermark_tokens = _watermark(pool, costs[at])
         record.linear_s = _table(costs[at])
         state.costs[at] = costs[at].record
+
+
+def _overlap_tokens(cluster: Cluster) -> int:
+    """Smallest chunk of encode-prefill overlap; 0 where there is none: models with cross-attention need all images."""
+    return 0 if load_model(cluster.model).cross_attention else cluster.overlap_tokens
+
+
+def _moves_in_queue(batching: Policy, cluster: Cluster) -> bool:
+    """Whether the rank of a request changes while it waits for prefill: with overlap its images are still encoded."""
+    changing = {f"request.{name}" for name in ("encode_estimate_s", "images_left", "transfer_estimate_s")}
+    return _overlap_tokens(cluster) > 0 and bool(changing & set(batching.inputs))
 
 
 def _ranked_once(batching: Policy, params: Params) -> bool:

@@ -45,6 +45,10 @@ PROGRESS = np.dtype(
         ("extra_tokens", "i4"),  # linear-layer work of these images at the first chunk, in tokens
         ("sequence_tokens_per_image", "i4"),  # 0 for cross-attention models
         ("jobs_left", "i4"),
+        ("images_missing", "i4"),  # with overlap: from the first one on whose embeddings are not there
+        ("first_job", "i4"),  # with overlap: the job of that image
+        ("parts_held", "i4"),  # with overlap: jobs that are done and not sent, as nobody is ready to take them
+        ("joined", "i4"),  # with overlap: 1 once it is queued at its LLM instance
         ("encode_server", "i4"),  # server that holds its embeddings: -1 none yet, -2 several
         ("encoder", "i4"),  # instance that encoded its last image, -1 if none
         ("instance", "i4"),  # instance that it was last routed to for prefill or decode, -1 if none yet
@@ -184,8 +188,19 @@ ORDER = np.dtype(
 ORDERS_FIRST = 1 << 62
 """Taken off the tie-break of an order, so that it comes before every delivery of its time."""
 
-JOB = np.dtype([("request", "i8"), ("images", "i8"), ("ordinal", "i8"), ("next", "i8"), ("free", "i8")], align=True)
-"""An encode job; `next` links the jobs of a request while they are cut; `free` is a table apart: the free jobs."""
+JOB = np.dtype(
+    [
+        ("request", "i8"),
+        ("images", "i8"),
+        ("ordinal", "i8"),
+        ("next", "i8"),  # job of the same request, -1 after the last
+        ("encoder", "i8"),  # that ran it
+        ("landed", "i8"),  # with overlap: 1 if its embeddings are there and others before them are not, 2 if not sent
+        ("free", "i8"),  # a table apart: the free jobs
+    ],
+    align=True,
+)
+"""An encode job."""
 
 SLOT = np.dtype(
     [
@@ -264,6 +279,7 @@ CLOCK = np.dtype(
         ("logged", "i8"),  # rows so far, those left out included
         ("kv_link_s", "f8"),  # moving a KV cache between servers: seconds, and seconds a token for one GPU
         ("kv_link_s_per_token", "f8"),
+        ("overlap_tokens", "i8"),  # smallest chunk while images are missing; 0: prefill waits for all of them
         ("near_kv_link_s", "f8"),  # ... within a server
         ("near_kv_link_s_per_token", "f8"),
         *((f"{table}_at", "i8") for table in TABLES),

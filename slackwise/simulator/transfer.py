@@ -7,19 +7,24 @@ from typing import Any
 from slackwise.jit import part
 from slackwise.simulator import heap
 from slackwise.simulator.log import SENT, note
-from slackwise.simulator.tables import engine_of, instance_of, progress_of
+from slackwise.simulator.tables import engine_of, instance_of, job_of, progress_of, request_of
 
-TO_QUEUE, RELEASE = 0, 1
-"""Kinds of deliveries: a request joins the queue of its instance; the instance that prefilled it frees its KV cache."""
+TO_QUEUE, RELEASE, PART = 0, 1, 2
+"""Kinds of deliveries: a request joins the queue of its instance; the instance that prefilled it frees its KV cache;
+the embeddings of one of its jobs have come (overlap)."""
+KIND_BITS, KIND = 2, 3
+"""A delivery is told by one number: the request, or the job of a PART, shifted by KIND_BITS, and the kind."""
 
 
 @part
-def send(s: Any, request: int, kind: int, arrives_s: float) -> None:
-    """Schedule a delivery; at one time by request, then kind."""
+def send(s: Any, ident: int, request: int, kind: int, arrives_s: float) -> None:
+    """Schedule a delivery of a request, or of a job (`ident`) of it; at one time by request, then kind."""
     if kind == TO_QUEUE:
         note(s, SENT, request, progress_of(s, request).instance, 0, 0)
-    code = int(request) * 2 + kind
-    heap.push(s.transfers_at, s.transfers, arrives_s, code, code)
+    elif kind == PART:
+        note(s, SENT, request, progress_of(s, request).instance, job_of(s, ident).images, 0)
+    order = (int(request) << KIND_BITS) + kind
+    heap.push(s.transfers_at, s.transfers, arrives_s, order, (int(ident) << KIND_BITS) + kind)
     s.transfers += 1
 
 
@@ -44,6 +49,16 @@ def embeddings_s(s: Any, request: int) -> float:
     if progress.encode_server == engine_of(s, progress.instance).server:
         return progress.near_transfer_s
     return progress.transfer_s
+
+
+@part
+def part_s(s: Any, job: int) -> float:
+    """Seconds to move the embeddings of one job: the latency of its link, and its images' share of the rest."""
+    request, share = job_of(s, job).request, job_of(s, job).images / request_of(s, job_of(s, job).request).images
+    progress = progress_of(s, request)
+    if engine_of(s, job_of(s, job).encoder).server == engine_of(s, progress.instance).server:
+        return s.near_kv_link_s + (progress.near_transfer_s - s.near_kv_link_s) * share
+    return s.kv_link_s + (progress.transfer_s - s.kv_link_s) * share
 
 
 @part

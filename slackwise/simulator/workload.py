@@ -95,6 +95,7 @@ def _fill_sizes(built: Workload, trace: Trace, model: Model, cluster: Cluster, i
     requests.prompt_tokens_left = requests.prompt_tokens
     requests.output_estimate_tokens = np.where(images > 0, OUTPUT_ESTIMATE_TOKENS[IMAGE], OUTPUT_ESTIMATE_TOKENS[TEXT])
     progress.first_token_s = progress.finish_s = progress.encoded_s = np.nan
+    progress.first_job = -1
     progress.encoder = progress.instance = progress.holder = progress.encode_server = -1
     progress.output_tokens = np.maximum(1, trace.output_tokens)
     progress.target_tokens = requests.prompt_tokens

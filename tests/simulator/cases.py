@@ -154,7 +154,13 @@ def random_surroundings(generator: np.random.Generator) -> dict[str, Any]:
     """How servers are joined, how instances stand on them, and what is before them."""
     link, placement = generator.choice(["infiniband", "tcp"]), generator.choice(list(PLACEMENTS))
     workers = int(generator.choice([0, 0, 1, 4]))
-    return {"link": str(link), "placement": str(placement), "preprocess_workers": workers}
+    overlap = int(generator.choice([0, 0, 1, 600, 2000]))
+    return {
+        "link": str(link),
+        "placement": str(placement),
+        "preprocess_workers": workers,
+        "overlap_tokens": overlap,
+    }
 
 
 def topology_kinds(topology: str) -> list[str]:

@@ -24,6 +24,8 @@ CORNERS = (
     "KV between servers", "start called off", "drains with work", "released empty", "called back", "parked at encoders",
     "parked at prefill", "parked at decode", "role switch", "switch waits for several",
     "preprocessed", "overtaken in preprocessing",
+    "prefill overlaps encode", "embeddings out of order", "prefill waits for an image", "routed before it is encoded",
+    "parts wait for an LLM",
 )  # fmt: skip
 """What a sample of random cases has to contain before it may be said to prove anything."""
 
@@ -78,6 +80,15 @@ class Watched(Reference):
         self.met["several jobs"] += len(jobs) > 1
         return jobs
 
+    def land(self, request: Request, ordinal: int, now: float) -> None:
+        missing = self.missing(request)
+        super().land(request, ordinal, now)
+        self.met["embeddings out of order"] += self.missing(request) == missing
+
+    def send_part(self, encoder: Instance, job: Job, now: float) -> None:
+        self.met["routed before it is encoded"] += job.request.instance < 0 and job.request.jobs_left > 0
+        super().send_part(encoder, job, now)
+
     def take_jobs(self, encoder: Instance, now: float) -> None:
         self.met["order changes with time"] += len(encoder.job_queue) > 1 and not encoder.pool.fixed_job_order
         super().take_jobs(encoder, now)
@@ -103,6 +114,7 @@ class Watched(Reference):
         self.count_step(instance)
         for chunk in instance.chunks:
             request, encoded = chunk.request, chunk.request.seen.images - chunk.request.images_left
+            self.met["prefill overlaps encode"] += chunk.tokens > 0 and self.missing(request) > 0
             self.met["chunked prompt"] += 0 < chunk.tokens < request.target
             self.met["chunked images"] += 0 < chunk.images < request.seen.images
             self.met["partial image step"] += chunk.images > 0 and chunk.tokens == 0
@@ -120,6 +132,7 @@ class Watched(Reference):
         self.met["mixed step"] += bool(decodes and chunks)
         self.met["text-only step"] += bool(inside) and not images
         self.met["step with images"] += images
+        self.met["prefill waits for an image"] += any(self.awaits_images(each) for each in instance.prefilling)
         self.met["stalled decodes"] += bool(chunks and instance.decoding and not decodes)
         self.met["several unfinished prefills"] += len(instance.prefilling) > 1
         self.met["waits for KV"] += bool(instance.queue) and self.seat(instance) and instance.token_budget > 0
