@@ -88,7 +88,7 @@ def random_simulation(shape: Shape, seed: int, more_tokens: int = 0) -> Simulati
     pools = random_pools(shape, generator)
     chosen = {role: shape.names.get(role) or _any(FAMILY[role], generator) for role in ROLES}
     settled = {role: random_choice(FAMILY[role], name, generator) for role, name in chosen.items()}
-    cluster = Cluster(shape.model, GPU, pools, **random_surroundings(stream(seed, "test links")))
+    cluster = Cluster(shape.model, GPU, pools, **random_surroundings(stream(seed, "test servers")))
     trace = random_trace(shape, generator)
     trace = replace(trace, output_tokens=trace.output_tokens + np.int32(more_tokens))
     made = Simulation(trace, Configuration("random", cluster, Policies(**settled)), OBJECTIVES, seed)
@@ -153,8 +153,8 @@ def random_pools(shape: Shape, generator: np.random.Generator) -> tuple[Pool, ..
 def random_surroundings(generator: np.random.Generator) -> dict[str, Any]:
     """How servers are joined, how instances stand on them, and what is before them."""
     link, placement = generator.choice(["infiniband", "tcp"]), generator.choice(list(PLACEMENTS))
-    workers = int(generator.choice([0, 0, 1, 4]))
-    overlap = int(generator.choice([0, 0, 1, 600, 2000]))
+    workers = int(generator.choice([0, 0, 0, 0, 1, 4]))
+    overlap = int(generator.choice([0, 0, 0, 1, 600, 2000]))
     return {
         "link": str(link),
         "placement": str(placement),

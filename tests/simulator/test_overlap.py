@@ -15,9 +15,11 @@ from tests.simulator.test_by_hand import Rows, encode_s, prefill_s, times
 LATENCY_S = 10e-6  # of NVLink
 
 
-def served(rows: Rows, overlap_tokens: int, encoders: int = 1, model: str = DECODER_ONLY, **names: str) -> Simulation:
+def served(
+    rows: Rows, overlap_tokens: int, encoders: int = 1, model: str = DECODER_ONLY, engine: str = "vllm"
+) -> Simulation:
     """The rows served by encoders and one LLM instance on one server, an image a job."""
-    cluster = replace(apart(model, encoders=encoders, **names), overlap_tokens=overlap_tokens)
+    cluster = replace(apart(model, engine, encoders), overlap_tokens=overlap_tokens)
     chosen = configuration(cluster, chunking="per_image")
     run = Simulation(trace_of(rows), chosen, OBJECTIVES, image_context="keep")
     run.run_until(check=True)
