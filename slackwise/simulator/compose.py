@@ -70,13 +70,21 @@ def images_needed(s: Any, request: int, tokens: int) -> int:
 
 @part
 def images_allowed(s: Any, instance: int, request: int, now: float, policies: Any) -> int:
-    """Images that the chunking policy and the step's encoder budget allow; a step's first image always fits."""
+    """Images that the chunking policy, the step's encoder budget (its first image always fits) and the cache allow."""
     seen, entry = instance_of(s, instance), request_of(s, request)
     asked = max(1, int(policies.chunking(entry, seen, now, policies.chunking_params)))
     fit = seen.encoder_budget_left // entry.tokens_per_image
     if engine_of(s, instance).step_tiles == 0:
         fit = max(1, fit)
-    return min(asked, max(0, fit))
+    return min(asked, max(0, fit), cache_room(s, instance, request))
+
+
+@part
+def cache_room(s: Any, instance: int, request: int) -> int:
+    """Images of a request whose embeddings fit the encoder cache; one always fits an empty cache (vLLM V1)."""
+    held = engine_of(s, instance).encoder_cache_tokens
+    room = pool_of(s, engine_of(s, instance).pool).encoder_cache_tokens - held
+    return max(1 if held == 0 else 0, room // request_of(s, request).tokens_per_image)
 
 
 @part
@@ -117,6 +125,8 @@ def take(s: Any, instance: int, request: int, tokens: int, images: int) -> None:
     engine.step_pairs += tokens * (progress.prefilled_tokens + 0.5 * tokens)
     engine.step_tiles += images * entry.tiles_per_image
     engine.step_images += entry.images
+    engine.encoder_cache_tokens += images * entry.tokens_per_image
+    progress.images_cached += images
     seen.token_budget_left -= tokens
     seen.encoder_budget_left -= images * entry.tokens_per_image
     seen.in_service_prompt_tokens += tokens

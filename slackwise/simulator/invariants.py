@@ -20,6 +20,7 @@ from slackwise.simulator.recount import (
     chunks,
     decoding,
     delivered,
+    embeddings,
     facts,
     generated,
     held_by_decodes,
@@ -69,11 +70,12 @@ def jobs_conserved(state: State) -> Iterator[str]:
     """Every encode job is queued, running or travelling once, and the jobs of a request hold its images left."""
     every = range(len(state.instances))
     lists = [part for each in every for part in (queued_jobs(state, each), running_jobs(state, each))]
-    to_do, live = np.sort(np.concatenate([*lists, numbers([])])), live_jobs(state)
+    to_do, live = np.concatenate([*lists, numbers([])]), live_jobs(state)
     done = np.concatenate([delivered(state, PART), live[state.jobs.landed[live] != UNDER_WAY]])
-    listed = np.sort(np.concatenate([to_do, done]))
-    if not np.array_equal(listed, live):
-        yield f"jobs {listed.tolist()} are queued, running or travelling, but {live.tolist()} are in use"
+    times = np.bincount(np.concatenate([to_do, done]), minlength=len(state.jobs))
+    times[live] -= 1
+    for job in np.flatnonzero(times):
+        yield f"job {job} is listed {times[job] + (job in live)} times, {'' if job in live else 'not '}in use"
     yield from _jobs_hold(state, to_do, "jobs_left", state.progress, np.ones(len(to_do)))
     yield from _jobs_hold(state, to_do, "images_left", state.requests, state.jobs.images[to_do])
     if state.clock[0].overlap_tokens > 0:
@@ -98,6 +100,16 @@ def memory_within_capacity(state: State) -> Iterator[str]:
         end = engine.kv_used_tokens + (engine.leap_steps * engine.decodes if engine.decoding else 0)
         if end > state.instances.kv_capacity_tokens[each]:
             yield f"instance {each} will use {end} of {state.instances.kv_capacity_tokens[each]} tokens"
+
+
+def encoder_cache_within_capacity(state: State) -> Iterator[str]:
+    """The encoder cache holds what prefill has yet to use, and never exceeds its capacity by more than one image."""
+    for each in range(len(state.instances)):
+        held, pool = state.engines.encoder_cache_tokens[each], state.pools[state.engines.pool[each]]
+        yield from _unequal(each, "encoder_cache_tokens", held, embeddings(state, each))
+        one = state.progress.images_cached[prefilling(state, each)].sum() == 1
+        if held > pool.encoder_cache_tokens and not one:
+            yield f"instance {each} holds embeddings of {held} of {pool.encoder_cache_tokens} tokens"
 
 
 def limits_kept(state: State) -> Iterator[str]:
@@ -266,6 +278,7 @@ INVARIANTS: tuple[Callable[[State], Iterator[str]], ...] = (
     requests_conserved,
     jobs_conserved,
     memory_within_capacity,
+    encoder_cache_within_capacity,
     limits_kept,
     records_agree,
     backlogs_agree,

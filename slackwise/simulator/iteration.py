@@ -19,7 +19,7 @@ from slackwise.simulator.leap import leap_seconds
 from slackwise.simulator.lifecycle import retire_if_empty
 from slackwise.simulator.log import FINISHED, FIRST_TOKEN, RESUMED, note, note_chunk, note_step
 from slackwise.simulator.overlap import send_part
-from slackwise.simulator.queueing import assign, awaits_images, drop_in_flight, preempt_latest
+from slackwise.simulator.queueing import assign, awaits_images, drop_in_flight, free_embeddings, preempt_latest
 from slackwise.simulator.state import DRAINING
 from slackwise.simulator.tables import (
     costs_of,
@@ -222,8 +222,20 @@ def end_chunk(s: Any, instance: int, at: int, now: float, policies: Any) -> None
         entry.prompt_tokens_left -= tokens
         entry.prefill_estimate_s = progress.prefill_s * entry.prompt_tokens_left / entry.prompt_tokens
         seen.pending_prompt_tokens -= tokens
+        if progress.images_cached > 0:
+            free_embeddings(s, instance, request, images_unused(s, request))
         if progress.prefilled_tokens == progress.target_tokens:
             finish_prefill(s, instance, request, now, policies)
+
+
+@part
+def images_unused(s: Any, request: int) -> int:
+    """Images encoded whose tokens prefill has not all computed; cross-attention uses all with its first chunk."""
+    progress, entry = progress_of(s, request), request_of(s, request)
+    if progress.sequence_tokens_per_image == 0:
+        return 0
+    used = progress.prefilled_tokens // progress.sequence_tokens_per_image
+    return max(0, entry.images - entry.images_left - used)
 
 
 @part

@@ -210,7 +210,17 @@ def stop_prefill(s: Any, instance: int, at: int) -> None:
     if progress.prefilled_tokens > 0:
         engine.kv_used_tokens -= progress.prefilled_tokens + progress.image_kv_tokens
     instance_of(s, instance).pending_prompt_tokens += progress.prefilled_tokens
+    free_embeddings(s, instance, request, 0)
     drop_in_flight(s, instance, at)
+
+
+@part
+def free_embeddings(s: Any, instance: int, request: int, kept: int) -> None:
+    """Leave at most `kept` images of a request in the encoder cache."""
+    progress = progress_of(s, request)
+    freed = progress.images_cached - min(progress.images_cached, kept)
+    progress.images_cached -= freed
+    engine_of(s, instance).encoder_cache_tokens -= freed * request_of(s, request).tokens_per_image
 
 
 @part

@@ -127,6 +127,12 @@ def held_for_others(state: State, instance: int) -> int:
     return int(progress.target_tokens.sum() + progress.image_kv_tokens.sum())
 
 
+def embeddings(state: State, instance: int) -> int:
+    """Tokens in the encoder cache, those of the running step included."""
+    there = prefilling(state, instance)
+    return int((state.progress.images_cached[there] * state.requests.tokens_per_image[there]).sum())
+
+
 def generated(state: State, instance: int, requests: Numbers) -> Numbers:
     """Tokens that running decodes have emitted; `progress.generated` is as of their last start."""
     progress = state.progress[requests]

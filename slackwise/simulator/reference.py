@@ -71,6 +71,7 @@ class Request:
     admitted: int = -1
     instance: int = -1
     parts: list[tuple[Instance, Job]] = field(default_factory=list)  # done, and nobody ready to take them (overlap)
+    cached: set[int] = field(default_factory=set)  # images encoded where they are prefilled, still to be used
     encoders: list[Instance] = field(default_factory=list)  # that encoded its images
     in_transit: bool = False  # its embeddings travel
     coming: bool = False  # a delivery to its instance is on its way
@@ -696,6 +697,10 @@ class Reference:
         if chunk.images > 0 and request.images_left == 0:
             request.encoded_s = now
         request.prefilled += chunk.tokens
+        per_image = int(request.hidden.sequence_tokens_per_image)
+        if chunk.tokens > 0:  # cross-attention uses all images with the first chunk
+            request.cached = {each for each in request.cached if per_image * (each + 1) > request.prefilled}
+            request.cached = request.cached if per_image > 0 else set()
         if chunk.tokens == 0 or request.prefilled < request.target:
             return
         request.generated += 1
@@ -770,15 +775,23 @@ class Reference:
         fit = max(0, instance.encoder_budget // int(request.seen.tokens_per_image))
         if not any(chunk.images for chunk in instance.chunks):
             fit = max(1, fit)
-        images = min(needed, asked, fit)
+        images = min(needed, asked, fit, self.cache_room(instance, request))
         if images < needed:
             tokens = max(0, min(tokens, (encoded + images) * per_image - request.prefilled))
         return int(tokens), int(images)
+
+    def cache_room(self, instance: Instance, request: Request) -> int:
+        """Images that the encoder cache has room for; one always fits an empty cache."""
+        held = sum(len(each.cached) * int(each.seen.tokens_per_image) for each in instance.prefilling)
+        room = (int(instance.pool.encoder_cache_tokens) - held) // int(request.seen.tokens_per_image)
+        return max(1 if held == 0 else 0, room)
 
     def take(self, instance: Instance, request: Request, tokens: int, images: int) -> None:
         """Add a chunk to the step."""
         if tokens > 0 or images > 0:
             instance.chunks.append(Chunk(request, tokens, images))
+            encoded = int(request.seen.images) - request.images_left
+            request.cached |= set(range(encoded, encoded + images))
             instance.token_budget -= tokens
             instance.encoder_budget -= images * int(request.seen.tokens_per_image)
 
@@ -826,6 +839,7 @@ class Reference:
         else:
             instance.prefilling.remove(request)
         request.prefilled = request.held = 0
+        request.cached = set()
         request.preemptions += 1
         self.preempted = True
         instance.published_kv = instance.held

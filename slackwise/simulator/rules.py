@@ -18,6 +18,7 @@ class EngineRules:
     max_sequences: int  # requests that run at a time (max_num_seqs)
     max_step_tokens: int  # tokens of a step (max_num_batched_tokens)
     encoder_budget_tokens: int  # image tokens encoded in a step; never less than the model's largest image
+    encoder_cache_tokens: int = UNLIMITED  # embeddings kept until prefill has used them; as for the budget
     max_chunk_tokens: int = UNLIMITED  # prompt tokens of one request in a step (long_prefill_token_threshold)
     max_step_jobs: int = UNLIMITED  # encode jobs in a step of a separate encoder
     prefill_first: bool = False  # whole prompts before any decode, nothing mixed
@@ -31,6 +32,7 @@ RULES: Mapping[str, EngineRules] = {
         max_sequences=256,
         max_step_tokens=2048,
         encoder_budget_tokens=2048,
+        encoder_cache_tokens=2048,
         source="vLLM 0.33 V1 scheduler, 2026: decodes, running prefills, then waiting requests share one token budget; "
         "an image is atomic under an encoder budget; the server's defaults on an A100",
     ),

@@ -9,7 +9,7 @@ import numpy as np
 from slackwise.errors import InputError
 from slackwise.latency.costs import StepCosts
 from slackwise.latency.images import largest_image_tokens
-from slackwise.latency.model import load_model
+from slackwise.latency.model import Model, load_model
 from slackwise.latency.transfer import INSIDE, LINKS
 from slackwise.policies.declare import Params, Policy
 from slackwise.policies.features import DECODE, ENCODE, PREFILL
@@ -22,6 +22,7 @@ from slackwise.simulator.log import EVERY_KIND
 from slackwise.simulator.objectives import Objectives
 from slackwise.simulator.planting import plant
 from slackwise.simulator.preprocess import image_seconds, ready_times
+from slackwise.simulator.rules import UNLIMITED, EngineRules
 from slackwise.simulator.state import (
     DECODING,
     DRAIN,
@@ -266,15 +267,22 @@ def _fill_pools(
         record.stages = bits
         record.max_sequences, record.max_step_tokens = rules.max_sequences, rules.max_step_tokens
         record.encoder_budget_tokens = max(rules.encoder_budget_tokens, largest_image_tokens(model))
+        record.encoder_cache_tokens = _encoder_cache_tokens(rules, model)
         record.max_chunk_tokens = rules.max_chunk_tokens
         record.max_step_jobs = min(rules.max_step_jobs, state.slots.shape[1])
         record.prefill_first = rules.prefill_first and bool(bits & PREFILL)
-        record.fixed_order = batching.fixed_order(params) and not _moves_in_queue(batching, cluster)
+        record.fixed_order = batching.fixed_order(params) and not _overlap_moves(batching, ENCODED, cluster)
         record.fixed_job_order = _ranked_once(job_batching, job_params)
+        record.fixed_job_order &= not _overlap_moves(job_batching, PREFILLED, cluster)
         record.ranks_estimates = "request.encode_estimate_s" in job_batching.inputs
         record.watermark_tokens = _watermark(pool, costs[at])
         record.linear_s = _table(costs[at])
         state.costs[at] = costs[at].record
+
+
+def _encoder_cache_tokens(rules: EngineRules, model: Model) -> int:
+    """Capacity of the encoder cache; cross-attention models, which need all images at once, are not held to it."""
+    return UNLIMITED if model.cross_attention else max(rules.encoder_cache_tokens, largest_image_tokens(model))
 
 
 def _overlap_tokens(cluster: Cluster) -> int:
@@ -282,9 +290,13 @@ def _overlap_tokens(cluster: Cluster) -> int:
     return 0 if load_model(cluster.model).cross_attention else cluster.overlap_tokens
 
 
-def _moves_in_queue(batching: Policy, cluster: Cluster) -> bool:
-    """Whether the rank of a request changes while it waits for prefill: with overlap its images are still encoded."""
-    changing = {f"request.{name}" for name in ("encode_estimate_s", "images_left", "transfer_estimate_s")}
+ENCODED = {"request.encode_estimate_s", "request.images_left", "request.transfer_estimate_s"}
+PREFILLED = {"request.prefill_estimate_s", "request.prompt_tokens_left"}
+"""Features that change as a request is encoded, and as it is prefilled."""
+
+
+def _overlap_moves(batching: Policy, changing: set[str], cluster: Cluster) -> bool:
+    """Whether a rank hangs on what changes in the queue: overlap encodes and prefills a request at one time."""
     return _overlap_tokens(cluster) > 0 and bool(changing & set(batching.inputs))
 
 

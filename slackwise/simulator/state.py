@@ -45,6 +45,7 @@ PROGRESS = np.dtype(
         ("extra_tokens", "i4"),  # linear-layer work of these images at the first chunk, in tokens
         ("sequence_tokens_per_image", "i4"),  # 0 for cross-attention models
         ("jobs_left", "i4"),
+        ("images_cached", "i4"),  # encoded where they are prefilled, and not yet used by prefill
         ("images_missing", "i4"),  # with overlap: from the first one on whose embeddings are not there
         ("first_job", "i4"),  # with overlap: the job of that image
         ("parts_held", "i4"),  # with overlap: jobs that are done and not sent, as nobody is ready to take them
@@ -76,6 +77,7 @@ ENGINE = np.dtype(
         ("leap_steps", "i8"),  # steps in progress: 1, or the length of the leap
         ("decode_kv_tokens", "i8"),  # KV tokens of the running decodes
         ("kv_used_tokens", "i8"),
+        ("encoder_cache_tokens", "i8"),  # embeddings that prefill has not used yet
         ("admissions", "i8"),
         ("step_tokens", "i8"),  # prompt tokens of the running step, extra work of images included
         ("step_tiles", "i8"),
@@ -118,6 +120,7 @@ POOL = np.dtype(
         ("max_sequences", "i8"),
         ("max_step_tokens", "i8"),
         ("encoder_budget_tokens", "i8"),
+        ("encoder_cache_tokens", "i8"),
         ("max_chunk_tokens", "i8"),  # prompt tokens of one request in one step
         ("max_step_jobs", "i8"),  # encode jobs in one step of an encoder
         ("prefill_first", "i8"),

@@ -14,6 +14,7 @@ from slackwise.policies.knobs import Choice, IntRange, Range, Value
 from slackwise.policies.registry import find, policies
 from slackwise.simulator import Cluster, Configuration, Objectives, Pool, Simulation
 from slackwise.simulator.placement import PLACEMENTS
+from slackwise.simulator.rules import UNLIMITED
 from slackwise.simulator.simulation import ROLES
 from slackwise.simulator.state import DRAIN, RECALL, RESERVE, START
 from slackwise.streams import stream
@@ -193,6 +194,8 @@ def make_scarce(made: Simulation, generator: np.random.Generator) -> None:
     state.pools.max_step_tokens = int(np.exp(generator.uniform(np.log(40), np.log(3000))))
     state.pools.max_chunk_tokens = int(generator.choice([64, 700, 1 << 30]))
     state.pools.encoder_budget_tokens = int(generator.choice([1, 2000, 10000]))
+    limited = state.pools.encoder_cache_tokens < UNLIMITED
+    state.pools.encoder_cache_tokens[limited] = (1, 3000, UNLIMITED)[watermark % 3]
     state.pools.max_step_jobs = generator.integers(1, 5)
     rules = state.pools[state.engines.pool]
     state.instances.token_budget_left = rules.max_step_tokens

@@ -166,6 +166,26 @@ def test_vllm_encodes_two_images_in_a_step_where_its_budget_holds_two() -> None:
     )
 
 
+def test_a_full_encoder_cache_of_vllm_holds_back_an_image_that_the_budget_has_room_for() -> None:
+    run = served([(0.0, 4, 100, 1)], monolith(DECODER_ONLY), chunking="encoder_budget")
+    assert run.state.pools.encoder_cache_tokens.tolist() == [3328]
+    tokens, tiles = int(run.state.requests.tokens_per_image[0]), int(run.state.requests.tiles_per_image[0])
+    # after the first step one image and a half are used: the second stays, and one more fits beside it
+    steps_s = prefill_s(run, (0, 2048), text_only=False, tiles=2 * tiles)
+    steps_s += prefill_s(run, (2048, 3 * tokens - 2048), text_only=False, tiles=tiles)
+    assert times(run, "encoded_s") == pytest.approx(
+        steps_s + prefill_s(run, (3 * tokens, tokens + 100), text_only=False, tiles=tiles), rel=1e-12
+    )
+    assert run.state.engines.encoder_cache_tokens.tolist() == [0]
+
+
+def test_an_image_larger_than_the_encoder_cache_is_encoded_all_the_same() -> None:
+    simulation = Simulation(trace_of([(0.0, 3, 100, 1)]), configuration(monolith(DECODER_ONLY)), OBJECTIVES)
+    simulation.state.pools.encoder_cache_tokens = 1000
+    simulation.run_until(check=True)
+    assert simulation.state.instances.steps.tolist() == [3]
+
+
 @MODELS
 def test_text_passes_by_the_encoders(model: str) -> None:
     rows = [(0.0, 8, 50, 5), (0.0, 0, 100, 2)]

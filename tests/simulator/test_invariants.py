@@ -103,6 +103,10 @@ def lose_a_job(state: State) -> None:
     state.engines.queued_jobs[int(np.argmax(state.engines.queued_jobs[:2]))] -= 1
 
 
+def arrive_before_time(state: State) -> None:
+    state.arrivals.ready_s[-1] = -1.0
+
+
 def lose_an_image(state: State) -> None:
     state.requests.images_left[places(state)["encoding"][0]] -= 1
 
@@ -217,7 +221,9 @@ CORRUPTIONS = {
     lose_a_waiting_request: "exactly one place: request .* is in none",
     put_a_request_in_two_places: "exactly one place: request .* is in ",
     count_a_finish_too_many: "counted as finished",
-    lose_a_job: "encode job is queued or running once",
+    lose_a_job: "encode job is queued, running or travelling once",
+    llm_engine("encoder_cache_tokens", 1): "encoder_cache_tokens of instance 2 is 1, not 0",
+    arrive_before_time: "ready before it arrived",
     lose_an_image: "images_left of request",
     llm_engine("kv_used_tokens", 1): "kv_used_tokens of instance 2",
     llm_engine("decode_kv_tokens", -1): "decode_kv_tokens of instance 2",

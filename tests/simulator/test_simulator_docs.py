@@ -25,7 +25,7 @@ def rows(header: str) -> list[list[str]]:
 @pytest.mark.parametrize(("column", "engine"), [(1, "vllm"), (2, "transformers")])
 def test_limits_of_the_mixed_engines_are_those_of_the_rules(column: int, engine: str) -> None:
     told = {row[0].split("`")[1]: row[column] for row in rows("| `vllm`")}
-    assert len(told) == 4
+    assert len(told) == 5
     for name, limit in told.items():
         value = getattr(RULES[engine], name)
         assert limit == ("no limit" if value == UNLIMITED else str(value))

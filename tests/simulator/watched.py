@@ -25,7 +25,7 @@ CORNERS = (
     "parked at prefill", "parked at decode", "role switch", "switch waits for several",
     "preprocessed", "overtaken in preprocessing",
     "prefill overlaps encode", "embeddings out of order", "prefill waits for an image", "routed before it is encoded",
-    "parts wait for an LLM",
+    "parts wait for an LLM", "encoder cache full",
 )  # fmt: skip
 """What a sample of random cases has to contain before it may be said to prove anything."""
 
@@ -88,6 +88,11 @@ class Watched(Reference):
     def send_part(self, encoder: Instance, job: Job, now: float) -> None:
         self.met["routed before it is encoded"] += job.request.instance < 0 and job.request.jobs_left > 0
         super().send_part(encoder, job, now)
+
+    def cache_room(self, instance: Instance, request: Request) -> int:
+        room = super().cache_room(instance, request)
+        self.met["encoder cache full"] += room == 0
+        return room
 
     def take_jobs(self, encoder: Instance, now: float) -> None:
         self.met["order changes with time"] += len(encoder.job_queue) > 1 and not encoder.pool.fixed_job_order
