@@ -88,6 +88,7 @@ class Watched(Reference):
     def send_part(self, encoder: Instance, job: Job, now: float) -> None:
         self.met["routed before it is encoded"] += job.request.instance < 0 and job.request.jobs_left > 0
         super().send_part(encoder, job, now)
+        self.met["parts wait for an LLM"] += bool(job.request.parts)
 
     def cache_room(self, instance: Instance, request: Request) -> int:
         room = super().cache_room(instance, request)
