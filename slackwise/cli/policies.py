@@ -8,7 +8,9 @@ import click
 
 from slackwise.cli.options import json_option, no_seed_option, print_json
 
-family_option = click.option("--family", help="Only this family: routing, batching, chunking or provisioning.")
+family_option = click.option(
+    "--family", help="Only this family: routing, batching, chunking, admission or provisioning."
+)
 
 
 @click.group()

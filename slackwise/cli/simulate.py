@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ from slackwise.cli.progress import working
 from slackwise.cli.tables import (
     class_table,
     console,
+    failures,
     number,
     objective_line,
     policy_line,
     trace_facts,
     trace_line,
     utilisation,
+    verdict_line,
 )
 from slackwise.optional import require
 from slackwise.simulator import Simulation, event_log, result_of, summary, write_events
@@ -30,6 +33,13 @@ from slackwise.simulator.events_file import check_suffix
 @input_options
 @click.option("--config", default="vllm", show_default=True, help="A preset, a .toml file or a winner.json.")
 @click.option("--set", "settings", multiple=True, metavar="ROLE[.KNOB]=VALUE", help="Change a policy or a knob.")
+@click.option(
+    "--drain-limit",
+    "drain_limit_s",
+    type=click.FloatRange(0),
+    metavar="SECONDS",
+    help="End the run so long after the last arrival. [default: when nothing is left to do]",
+)
 @click.option("--print-config", is_flag=True, help="Print the configuration as TOML and run nothing.")
 @click.option(
     "--events", type=click.Path(path_type=Path), help="Log what happens: .parquet, or .json[.gz] for Perfetto."
@@ -41,6 +51,7 @@ def command(
     inputs: Inputs,
     config: str,
     settings: tuple[str, ...],
+    drain_limit_s: float | None,
     print_config: bool,
     events: Path | None,
     event_limit: int,
@@ -49,7 +60,8 @@ def command(
 ) -> None:
     """Serve TRACE (a file, or `synthetic`) with one configuration and print latencies, attainment and load.
 
-    Roles of --set: encode_routing, encode_batching, chunking, routing, batching, provisioning. For example
+    Roles of --set: encode_routing, encode_batching, chunking, routing, batching, decode_routing,
+    admission, provisioning. For example
     --set batching=least_slack --set batching.aging=0.5
     """
     configuration = inputs.configuration(config)
@@ -64,7 +76,7 @@ def command(
     limit = event_limit if events is not None else 0
     with working(f"simulating {len(trace):,} requests"):
         simulation = Simulation(trace, configuration, objectives, inputs.seed, inputs.image_context, limit)
-        simulation.run_until()
+        simulation.run_until(simulation.arrival_s[-1] + (math.inf if drain_limit_s is None else drain_limit_s))
         run = summary(result_of(simulation))
     write_log(simulation, events)
     document: dict[str, Any] = {
@@ -84,8 +96,9 @@ def command(
     click.echo(f"Cluster: {document['cluster']}")
     click.echo(policy_line(configuration))
     click.echo(objective_line(objectives))
-    counts = f"{run['preemptions']:,} preemptions, {run['rejected']:,} rejected"
+    counts = f"{run['preemptions']:,} preemptions, {failures(run)}"
     click.echo(f"Load: utilisation {utilisation(run)}; {number(run['gpu_hours'])} GPU-hours; {counts}")
+    click.echo(verdict_line(run))
     console().print(class_table([run], names=False))
 
 

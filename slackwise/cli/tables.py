@@ -54,7 +54,7 @@ def policy_line(configuration: Configuration) -> str:
     policies, monolith = configuration.policies, configuration.cluster.topology == "monolith"
     parts = []
     for role, choice in policies.to_dict().items():
-        if role == "provisioning" or (monolith and role.startswith("encode")):
+        if role == "provisioning" or choice["name"] == "admit_all" or (monolith and role.startswith("encode")):
             continue
         declared = policies.policy(role).knobs
         knobs = [f"{knob}={value}" for knob, value in choice["knobs"].items() if value != declared[knob].default]
@@ -70,6 +70,16 @@ def objective_line(objectives: Objectives) -> str:
 def utilisation(run: Mapping[str, Any]) -> str:
     """Share of time in a step, by kind of instance, of a `summary`."""
     return ", ".join(f"{kind} {share:.0%}" for kind, share in run["utilisation"].items())
+
+
+def failures(run: Mapping[str, Any]) -> str:
+    """How many requests failed, by reason, of a `summary`."""
+    return ", ".join(f"{count:,} {reason}" for reason, count in run["failed"].items()) or "none failed"
+
+
+def verdict_line(run: Mapping[str, Any]) -> str:
+    """How the run ended, of a `summary`."""
+    return f"Verdict: {run['verdict']['word']}: {run['verdict']['sentence']}"
 
 
 def class_table(runs: Sequence[Mapping[str, Any]], names: bool) -> Table:

@@ -1,8 +1,9 @@
-"""What is decided: features, routing, batching, chunking, provisioning."""
+"""What is decided: features, routing, batching, chunking, admission, provisioning."""
 
 from slackwise.policies.declare import (
     FAMILIES,
     Policy,
+    admission_policy,
     batching_policy,
     chunking_policy,
     provisioning_policy,
@@ -21,6 +22,7 @@ __all__ = [
     "Policy",
     "Quantile",
     "Range",
+    "admission_policy",
     "batching_policy",
     "chunking_policy",
     "find",

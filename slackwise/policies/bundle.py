@@ -7,7 +7,7 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any
 
 from slackwise.errors import InputError, unknown
-from slackwise.policies.declare import BATCHING, CHUNKING, PROVISIONING, ROUTING, Params, Policy
+from slackwise.policies.declare import ADMISSION, BATCHING, CHUNKING, PROVISIONING, ROUTING, Params, Policy
 from slackwise.policies.knobs import Value, parse_value
 from slackwise.policies.registry import find
 
@@ -18,6 +18,7 @@ ROLES = {
     "routing": ROUTING,
     "batching": BATCHING,
     "decode_routing": ROUTING,
+    "admission": ADMISSION,
     "provisioning": PROVISIONING,
 }
 """What a service has to decide, and the family of policies that decides it."""
@@ -36,7 +37,8 @@ class Policies:
     """One policy a role; on making, every name and knob is checked and every knob filled in.
 
     `encode_routing` and `encode_batching` rule the pool of encoders, `routing` and `batching` the instances with the
-    LLM; on a monolith the latter two rule alone. `decode_routing` is asked where decodes have instances of their own.
+    LLM; on a monolith the latter two rule alone. `decode_routing` is asked where decodes have instances of their own,
+    `admission` before the first token of each request.
     Raises InputError naming the closest known name or the range allowed.
     """
 
@@ -46,6 +48,7 @@ class Policies:
     routing: PolicyChoice
     batching: PolicyChoice
     decode_routing: PolicyChoice = PolicyChoice("least_requests")
+    admission: PolicyChoice = PolicyChoice("admit_all")
     provisioning: PolicyChoice = PolicyChoice("fixed_ratio")
 
     def __post_init__(self) -> None:

@@ -27,11 +27,11 @@ from slackwise.policies.knobs import Knob, Value, decode_knobs, encode_knobs
 from slackwise.policies.lookup import ASK_ALL, Lookup
 from slackwise.policies.symbols import symbols_in
 
-ROUTING, BATCHING, CHUNKING, PROVISIONING = "routing", "batching", "chunking", "provisioning"
-FAMILIES = (ROUTING, BATCHING, CHUNKING, PROVISIONING)
-"""What is decided: which instance, what runs next, how much of it at once, how many instances."""
+ROUTING, BATCHING, CHUNKING, ADMISSION, PROVISIONING = "routing", "batching", "chunking", "admission", "provisioning"
+FAMILIES = (ROUTING, BATCHING, CHUNKING, ADMISSION, PROVISIONING)
+"""What is decided: which instance, what runs next, how much of it at once, who is served at all, how many instances."""
 
-ARGUMENTS = dict.fromkeys(FAMILIES[:3], ("request", "instance", "now", "params")) | {
+ARGUMENTS = dict.fromkeys(FAMILIES[:4], ("request", "instance", "now", "params")) | {
     PROVISIONING: ("pools", "now", "params")
 }
 """Arguments of a policy of each family, in order."""
@@ -44,6 +44,9 @@ Instance: TypeAlias = Any
 
 Params: TypeAlias = NDArray[np.float64]
 """The knobs of a policy, float64, shape (number of knobs,), in the order declared."""
+
+ADMIT, DEMOTE, DROP = 0.0, 1.0, 2.0
+"""What an admission policy may say."""
 
 Order: TypeAlias = Literal["fixed", "changing"] | Callable[[Mapping[str, Value]], bool]
 """Whether two unchanged waiting requests keep their order whatever the time and the instance; may hang on the knobs."""
@@ -150,6 +153,15 @@ def batching_policy(
 def chunking_policy(*, source: str, **knobs: Knob) -> Callable[[Callable[..., float]], Policy]:
     """Declare a chunking policy: how many of the request's `images_left` (1 or more) the next encode job takes."""
     return _declare(CHUNKING, source, knobs)
+
+
+def admission_policy(*, source: str, **knobs: Knob) -> Callable[[Callable[..., float]], Policy]:
+    """Declare an admission policy: ADMIT (0) serves this request, DEMOTE (1) puts it behind all others, DROP (2)
+    gives it up.
+
+    Asked before the first token only: when the request is routed, and when it would leave a queue to be begun.
+    """
+    return _declare(ADMISSION, source, knobs)
 
 
 def provisioning_policy(*, source: str, **knobs: Knob) -> Callable[[Callable[..., tuple[int, ...]]], Policy]:

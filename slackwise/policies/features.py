@@ -14,6 +14,9 @@ ENCODE, PREFILL, DECODE = 1, 2, 4
 TEXT, IMAGE, VIDEO = 0, 1, 2
 """Modality of a request."""
 
+NOT_QUEUED = -1.0
+"""`queued_s` of a request that waits in no queue."""
+
 REQUEST = np.dtype(
     [
         ("arrival_s", "f8"),  # [a_r]
@@ -23,6 +26,7 @@ REQUEST = np.dtype(
         ("prefill_estimate_s", "f8"),  # [p_r] predicted prefill seconds still to do
         ("estimate_sigma", "f8"),  # log-normal spread of the estimates, 0 = taken as exact
         ("draw", "f8"),  # uniform in [0, 1), new for every routing decision, from the stream "routing"
+        ("queued_s", "f8"),  # when it joined the queue that it waits in; negative while it is being routed
         ("sequence", "i8"),  # routing decisions taken in this pool before this one
         ("id", "i4"),  # position in the trace
         ("modality", "i4"),  # TEXT, IMAGE or VIDEO

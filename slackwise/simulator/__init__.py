@@ -10,6 +10,7 @@ from slackwise.simulator.presets import PRESETS, disaggregated, preset
 from slackwise.simulator.result import Result, result_of
 from slackwise.simulator.run import simulate
 from slackwise.simulator.simulation import Simulation
+from slackwise.simulator.verdict import Verdict
 
 __all__ = [
     "PRESETS",
@@ -20,6 +21,7 @@ __all__ = [
     "Pool",
     "Result",
     "Simulation",
+    "Verdict",
     "disaggregated",
     "event_log",
     "isolated",

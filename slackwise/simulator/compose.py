@@ -9,7 +9,7 @@ from slackwise.policies.features import PREFILL
 from slackwise.simulator import heap
 from slackwise.simulator.encode import take_jobs
 from slackwise.simulator.log import ADMITTED, note
-from slackwise.simulator.queueing import awaits_images, rank_request, rerank_requests, tokens_here
+from slackwise.simulator.queueing import awaits_images, rank_request, reconsider, rerank_requests, tokens_here
 from slackwise.simulator.tables import (
     decode_heap,
     engine_of,
@@ -204,6 +204,8 @@ def admit_chunks(s: Any, instance: int, now: float, policies: Any) -> None:
     """Admit waiting requests in rank order while their first chunk fits (vLLM V1): the first that does not ends it."""
     engine = engine_of(s, instance)
     while may_admit(s, instance) and instance_of(s, instance).token_budget_left > 0:
+        if s.admitting == 1 and reconsider(s, instance, now, policies):
+            continue
         request = queued_at(s, instance, 0).ident
         tokens, images = plan_chunk(s, instance, request, 1 << 30, now, policies)
         if tokens == 0 and images == 0:
@@ -216,10 +218,12 @@ def admit_chunks(s: Any, instance: int, now: float, policies: Any) -> None:
 
 
 @part
-def admit_prompts(s: Any, instance: int) -> None:
+def admit_prompts(s: Any, instance: int, now: float, policies: Any) -> None:
     """Admit whole prompts with all their images in rank order while they fit (vLLM 0.7: prefill first, unmixed)."""
     engine, seen = engine_of(s, instance), instance_of(s, instance)
     while may_admit(s, instance):
+        if s.admitting == 1 and reconsider(s, instance, now, policies):
+            continue
         request = queued_at(s, instance, 0).ident
         tokens = progress_of(s, request).target_tokens
         if engine.work > 0 and tokens > seen.token_budget_left:
@@ -293,5 +297,5 @@ def compose_prefill_first(s: Any, instance: int, now: float, policies: Any) -> N
     """Whole prompts if any can be admitted (vLLM 0.7), else nothing: the step decodes."""
     open_step(s, instance, 0)
     order_queue(s, instance, now, policies)
-    admit_prompts(s, instance)
+    admit_prompts(s, instance, now, policies)
     close_step(s, instance)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from slackwise.jit import part
+from slackwise.policies.features import NOT_QUEUED
 from slackwise.policies.lookup import MONOTONE, SCAN, STATIC, TURN
 from slackwise.simulator.index import drawn, lead, note_change, search, update
 from slackwise.simulator.log import ROUTED, note
@@ -15,9 +16,13 @@ from slackwise.simulator.tables import draw_of, group_of, instance_of, progress_
 
 @part
 def choose(s: Any, group: int, request: int, now: float, policy: Any, params: Any) -> int:
-    """The ready instance of `group` with the lowest cost, ties to the lowest index; there has to be one."""
+    """The ready instance of `group` with the lowest cost, ties to the lowest index; there has to be one.
+
+    The caller counts and notes the work.
+    """
     members = group_of(s, group)
     request_of(s, request).sequence = members.decisions
+    request_of(s, request).queued_s = NOT_QUEUED
     request_of(s, request).draw = draw_of(s, s.draws_used % s.draw_count).value
     members.decisions += 1
     s.draws_used += 1
@@ -34,8 +39,6 @@ def choose(s: Any, group: int, request: int, now: float, policy: Any, params: An
         best = drawn(s, group, request, now, policy, params)
     note(s, ROUTED, request, best, request_of(s, request).job_images, 0)
     instance_of(s, best).assigned += 1
-    instance_of(s, best).waiting += 1
-    note_change(s, best)
     return best
 
 
@@ -81,8 +84,22 @@ def refresh_backlog(s: Any, instance: int) -> None:
     seen = instance_of(s, instance)
     tiles = seen.pending_tiles - seen.in_service_tiles
     tokens = seen.pending_prompt_tokens - seen.in_service_prompt_tokens
-    seen.backlog_s = tiles * seen.encode_s_per_tile + tokens * seen.prefill_s_per_token
+    seen.backlog_s = work_seconds(seen, tiles, tokens)
     note_change(s, instance)
+
+
+@part
+def refresh_composing(s: Any, instance: int) -> None:
+    """The same while the instance composes a step: until it is done, what the step has taken counts as waiting."""
+    seen = instance_of(s, instance)
+    seen.backlog_s = work_seconds(seen, seen.pending_tiles, seen.pending_prompt_tokens)
+    note_change(s, instance)
+
+
+@part
+def work_seconds(seen: Any, tiles: int, tokens: int) -> float:
+    """Predicted seconds of so many tiles to encode and tokens to prefill on an instance."""
+    return tiles * seen.encode_s_per_tile + tokens * seen.prefill_s_per_token
 
 
 @part

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from slackwise.jit import part
 from slackwise.simulator import heap
-from slackwise.simulator.dispatch import choose, order_of, refresh_backlog
-from slackwise.simulator.state import ENCODING
+from slackwise.simulator.admission import DEMOTE, DROP, demote, fail, verdict
+from slackwise.simulator.dispatch import choose, order_of, refresh_backlog, refresh_composing
+from slackwise.simulator.state import DROPPED, ENCODING
 from slackwise.simulator.tables import (
     costs_of,
     engine_of,
@@ -62,6 +65,13 @@ def take_job(s: Any, request: int, images: int, ordinal: int) -> int:
 
 
 @part
+def free_job(s: Any, job: int) -> None:
+    """The job is over."""
+    job_of(s, s.free_jobs).free = job
+    s.free_jobs += 1
+
+
+@part
 def critical_path(s: Any, request: int) -> float:
     """Predicted seconds of the encode work left: rounds of jobs over the encoders, each as long as the largest job.
 
@@ -84,6 +94,8 @@ def describe_job(s: Any, job: int) -> None:
 def rank_job(s: Any, encoder: int, job: int, now: float, policies: Any) -> float:
     """Rank of a queued job; policies of fixed order are asked at time 0, so that ranks of different times compare."""
     describe_job(s, job)
+    if progress_of(s, job_of(s, job).request).demoted == 1:
+        return np.inf
     at = 0.0 if pool_of(s, engine_of(s, encoder).pool).fixed_job_order == 1 else now
     entry, seen = request_of(s, job_of(s, job).request), instance_of(s, encoder)
     return policies.encode_batching(entry, seen, at, policies.encode_batching_params)
@@ -96,6 +108,8 @@ def enqueue_job(s: Any, job: int, now: float, policies: Any) -> int:
     describe_job(s, job)
     encoder = choose(s, ENCODING, request, now, policies.encode_routing, policies.encode_routing_params)
     seen, entry, engine = instance_of(s, encoder), request_of(s, request), engine_of(s, encoder)
+    entry.queued_s = now
+    seen.waiting += 1
     seen.pending_images += entry.job_images
     seen.pending_image_tokens += entry.job_image_tokens
     seen.pending_tiles += entry.job_tiles
@@ -134,6 +148,8 @@ def take_jobs(s: Any, encoder: int, now: float, policies: Any) -> None:
         rerank_jobs(s, encoder, now, policies)
     while engine.queued_jobs > 0 and engine.work < pool.max_step_jobs:
         job = queued_job_at(s, encoder, 0).ident
+        if s.admitting == 1 and s.overlap_tokens == 0 and reconsider_job(s, encoder, job, now, policies):
+            continue
         entry, images = request_of(s, job_of(s, job).request), job_of(s, job).images
         tokens = images * entry.tokens_per_image
         if engine.work > 0 and tokens > seen.encoder_budget_left:
@@ -151,15 +167,83 @@ def take_jobs(s: Any, encoder: int, now: float, policies: Any) -> None:
 
 
 @part
+def reconsider_job(s: Any, encoder: int, job: int, now: float, policies: Any) -> bool:
+    """Ask the admission policy about the head of the queue; True if the queue has another head now.
+
+    A request that is dropped leaves every queue; its jobs that run are finished for nothing.
+    """
+    request = job_of(s, job).request
+    describe_job(s, job)
+    said = verdict(s, request, encoder, now, policies)
+    if said == DROP:
+        withdraw_jobs(s, request, encoder)
+        fail(s, request, DROPPED, now)
+        return True
+    if said == DEMOTE and progress_of(s, request).demoted == 0:
+        demote(s, request, encoder)
+        demote_jobs(s, request)
+        return True
+    return False
+
+
+@part
+def withdraw_jobs(s: Any, request: int, composing: int) -> None:
+    """Take the waiting jobs of a request off every encoder, of which `composing` composes a step."""
+    encoders = group_of(s, ENCODING)
+    for encoder in range(encoders.first, encoders.first + encoders.count):
+        engine, kept = engine_of(s, encoder), 0
+        for at in range(engine.queued_jobs):
+            entry, other = queued_job_at(s, encoder, at), queued_job_at(s, encoder, kept)
+            if job_of(s, entry.ident).request == request:
+                withdraw_job(s, encoder, entry.ident)
+            else:
+                other.key, other.order, other.ident = entry.key, entry.order, entry.ident
+                kept += 1
+        if kept < engine.queued_jobs:
+            engine.queued_jobs = kept
+            heap.heapify(job_heap(s, encoder), kept)
+            if encoder == composing:
+                refresh_composing(s, encoder)
+            else:
+                refresh_backlog(s, encoder)
+
+
+@part
+def withdraw_job(s: Any, encoder: int, job: int) -> None:
+    """Take a waiting job off the record of its encoder, and free it."""
+    uncount_job(s, encoder, job)
+    instance_of(s, encoder).waiting -= 1
+    progress_of(s, job_of(s, job).request).jobs_left -= 1
+    free_job(s, job)
+
+
+@part
+def uncount_job(s: Any, encoder: int, job: int) -> None:
+    """The job is no work to do any more."""
+    seen, images, entry = instance_of(s, encoder), job_of(s, job).images, request_of(s, job_of(s, job).request)
+    seen.pending_images -= images
+    seen.pending_image_tokens -= images * entry.tokens_per_image
+    seen.pending_tiles -= images * entry.tiles_per_image
+
+
+@part
+def demote_jobs(s: Any, request: int) -> None:
+    """Put the waiting jobs of a request behind all others."""
+    encoders = group_of(s, ENCODING)
+    for encoder in range(encoders.first, encoders.first + encoders.count):
+        for at in range(engine_of(s, encoder).queued_jobs):
+            if job_of(s, queued_job_at(s, encoder, at).ident).request == request:
+                queued_job_at(s, encoder, at).key = np.inf
+        heap.heapify(job_heap(s, encoder), engine_of(s, encoder).queued_jobs)
+
+
+@part
 def clear_jobs(s: Any, encoder: int) -> None:
     """Take the finished step's jobs off the instance's record."""
     seen = instance_of(s, encoder)
     for at in range(engine_of(s, encoder).work):
         if slot_of(s, encoder, at).ident < 0:
-            job = job_of(s, ~slot_of(s, encoder, at).ident)
-            seen.pending_images -= job.images
-            seen.pending_image_tokens -= job.images * request_of(s, job.request).tokens_per_image
-            seen.pending_tiles -= job.images * request_of(s, job.request).tiles_per_image
+            uncount_job(s, encoder, ~slot_of(s, encoder, at).ident)
             seen.running -= 1
 
 
@@ -173,8 +257,9 @@ def finish_job(s: Any, encoder: int, job: int, now: float, policies: Any) -> boo
     job_of(s, job).encoder = encoder
     note_server(s, request, encoder)
     if s.overlap_tokens == 0:
-        job_of(s, s.free_jobs).free = job
-        s.free_jobs += 1
+        free_job(s, job)
+    if progress.failure != 0:
+        return False
     left_s = critical_path(s, request)
     changed = left_s != entry.encode_estimate_s
     entry.encode_estimate_s = left_s

@@ -30,6 +30,8 @@ def send_kv(s: Any, request: int, now: float, policies: Any) -> None:
     """Route a prefilled request to a decode instance and send its KV cache."""
     progress = progress_of(s, request)
     progress.instance = choose(s, DECODING, request, now, policies.decode_routing, policies.decode_routing_params)
+    instance_of(s, progress.instance).waiting += 1
+    note_change(s, progress.instance)
     arrives_s = now + kv_cache_s(s, request, progress.holder)
     send(s, request, request, TO_QUEUE, arrives_s)
     send(s, request, request, RELEASE, arrives_s)

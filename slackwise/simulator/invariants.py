@@ -34,7 +34,7 @@ from slackwise.simulator.recount import (
     queued_jobs,
     running_jobs,
 )
-from slackwise.simulator.state import DRAINING, OFF, READY, STARTING, State
+from slackwise.simulator.state import DRAINING, FAILURES, OFF, READY, STARTING, State
 from slackwise.simulator.transfer import PART
 
 
@@ -57,13 +57,18 @@ def next_event_s(state: State) -> float:
 
 
 def requests_conserved(state: State) -> Iterator[str]:
-    """Every request is in exactly one place."""
+    """Every request is in exactly one place: it finishes, or has failed for one reason."""
     where = places(state)
     times = np.bincount(np.concatenate(list(where.values())), minlength=len(state.requests))
     for request in np.flatnonzero(times != 1):
         yield f"request {request} is in {[name for name, those in where.items() if request in those] or 'none'}"
     if state.clock[0].finished != len(where["finished"]):
         yield f"{state.clock[0].finished} requests counted as finished, not {len(where['finished'])}"
+    if state.clock[0].failed != len(where["failed"]):
+        yield f"{state.clock[0].failed} requests counted as failed, not {len(where['failed'])}"
+    reason, when_s = state.progress.failure, state.progress.failed_s
+    for request in np.flatnonzero((reason != 0) == np.isnan(when_s)):
+        yield f"request {request} failed for '{FAILURES[reason[request]]}' at {when_s[request]} s"
 
 
 def jobs_conserved(state: State) -> Iterator[str]:
@@ -85,7 +90,8 @@ def jobs_conserved(state: State) -> Iterator[str]:
 def _jobs_hold(state: State, jobs: Any, name: str, table: Any, weights: Any) -> Iterator[str]:
     of = state.jobs.request[jobs]
     summed = np.bincount(of, weights=weights, minlength=len(state.requests))
-    for request in np.unique(of[summed[of] != table[name][of]]):
+    wrong = (summed[of] != table[name][of]) & (state.progress.failure[of] == 0)
+    for request in np.unique(of[wrong]):
         yield f"{name} of request {request} is {table[name][request]}, its jobs hold {summed[request]}"
 
 
@@ -164,7 +170,7 @@ def time_moves_on(state: State) -> Iterator[str]:
     now = state.clock[0].now_s
     if next_event_s(state) < now:
         yield f"the next event is at {next_event_s(state)} s"
-    for name in ("encoded_s", "first_token_s", "finish_s"):
+    for name in ("encoded_s", "first_token_s", "finish_s", "failed_s"):
         for request in np.flatnonzero(state.progress[name] > now):
             yield f"{name} of request {request} is {state.progress[name][request]}"
     busy = np.isfinite(state.engines.step_end_s)
@@ -179,6 +185,7 @@ def no_token_before_its_cause(state: State) -> Iterator[str]:
     started, finished = ~np.isnan(progress.first_token_s), ~np.isnan(progress.finish_s)
     images = state.requests.images > 0
     wrong = {
+        "failed before it was ready": progress.failed_s < ready,
         "ready before it arrived": ready < state.requests.arrival_s,
         "encoded before it was ready": progress.encoded_s < ready,
         "a token before it was ready": progress.first_token_s < ready,

@@ -105,12 +105,13 @@ def start_leap(s: Any, instance: int, preempted: int, now: float) -> None:
     """Set the end of a run of decode-only steps: up to the first finish or the end of the KV cache.
 
     Whoever waits cannot be admitted before: sequences, budget and KV cache only get scarcer. Where the order of the
-    queue changes with time its head may change too, so such an instance takes one step at a time while anyone waits.
+    queue changes with time its head may change too, and an admission policy may drop it: such an instance takes one
+    step at a time while anyone waits.
     """
     engine, pool = engine_of(s, instance), engine_of(s, instance).pool
     steps = int(decode_at(s, instance, 0).key) - engine.decode_steps
     steps = min(steps, 1 + free_kv(s, instance) // engine.decodes)
-    if engine.queued > 0 and (preempted > 0 or pool_of(s, pool).fixed_order == 0):
+    if engine.queued > 0 and (preempted > 0 or s.admitting == 1 or pool_of(s, pool).fixed_order == 0):
         steps = 1
     text_only = text_decodes(s, instance)
     engine.decode_base_s = base_seconds(costs_of(s, pool), pool_of(s, pool).linear_s, engine.decodes, text_only)

@@ -10,8 +10,9 @@ from numba import float64, from_dtype, int64
 from slackwise.jit import PART_OPTIONS, compiled, part
 from slackwise.policies.compilation import POLICY, stamped
 from slackwise.simulator import heap
+from slackwise.simulator.admission import least_busy_encoder, refused
 from slackwise.simulator.dispatch import park
-from slackwise.simulator.encode import cut, enqueue_job
+from slackwise.simulator.encode import cut, enqueue_job, free_job
 from slackwise.simulator.handover import release, send_kv
 from slackwise.simulator.iteration import begin, end
 from slackwise.simulator.lifecycle import obey
@@ -45,12 +46,14 @@ class Deciders(NamedTuple):
     routing: Any
     batching: Any
     decode_routing: Any
+    admission: Any
     encode_routing_params: Any
     encode_batching_params: Any
     chunking_params: Any
     routing_params: Any
     batching_params: Any
     decode_routing_params: Any
+    admission_params: Any
 
 
 @part
@@ -122,9 +125,23 @@ def enter_prefill(s: Any, request: int, now: float, policies: Any) -> None:
 def enter_encoders(s: Any, request: int, now: float, policies: Any) -> None:
     """Cut the images of a request into jobs and route each."""
     job = cut(s, request, now, policies)
+    if s.admitting == 1 and refused(s, request, least_busy_encoder(s), now, policies):
+        drop_jobs(s, job)
+        return
     while job >= 0:
         following = job_of(s, job).next
         interrupt(s, enqueue_job(s, job, now, policies), now)
+        job = following
+
+
+@part
+def drop_jobs(s: Any, job: int) -> None:
+    """Free the linked jobs of a request that was cut and not taken."""
+    progress = progress_of(s, job_of(s, job).request)
+    progress.jobs_left, progress.images_missing, progress.first_job = 0, 0, -1
+    while job >= 0:
+        following = job_of(s, job).next
+        free_job(s, job)
         job = following
 
 
@@ -170,12 +187,14 @@ def _run(
     routing: Any,
     batching: Any,
     decode_routing: Any,
+    admission: Any,
     encode_routing_params: Any,
     encode_batching_params: Any,
     chunking_params: Any,
     routing_params: Any,
     batching_params: Any,
     decode_routing_params: Any,
+    admission_params: Any,
 ) -> int:
     """Run the state behind `clock` up to `until`; functions enter one by one, since Numba converts them only here."""
     policies = Deciders(
@@ -185,17 +204,19 @@ def _run(
         routing,
         batching,
         decode_routing,
+        admission,
         encode_routing_params,
         encode_batching_params,
         chunking_params,
         routing_params,
         batching_params,
         decode_routing_params,
+        admission_params,
     )
     return advance(clock[0], until, policies)
 
 
 _CLOCK = from_dtype(CLOCK)[::1]
-_SIGNATURE = int64(_CLOCK, float64, *([POLICY] * 6), *([float64[::1]] * 6))
+_SIGNATURE = int64(_CLOCK, float64, *([POLICY] * 7), *([float64[::1]] * 7))
 run = compiled(_SIGNATURE)(stamped(_run, PART_OPTIONS, *LAYOUTS))
 """run(clock, until, *functions, *params) -> DONE, PAUSED or FULL: the state moves up to and including `until`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ def summary(result: Result) -> dict[str, Any]:
     return {
         "requests": len(result.arrival_s),
         "rejected": int(result.rejected.sum()),
+        "failed": result.failed,
+        "verdict": asdict(result.verdict),
         "preemptions": result.preemptions,
         "span_s": result.span_s,
         "gpu_s": result.gpu_s,
@@ -38,7 +41,7 @@ def summary(result: Result) -> dict[str, Any]:
 def class_metrics(result: Result, name: str, rows: NDArray[np.bool_]) -> dict[str, Any]:
     """Metrics of the requests in `rows`, bool, shape (n,); `name` is "all" or one of CLASSES."""
     tokens = result.tbt_tokens.sum(axis=0) if name == "all" else result.tbt_tokens[CLASSES.index(name)]
-    gaps, served = np.maximum(0, result.output_tokens[rows] - 1), ~result.rejected[rows]
+    gaps, served = np.maximum(0, result.output_tokens[rows] - 1), result.served[rows]
     between = float((result.tbt_s[rows][served] * gaps[served]).sum() / max(1, gaps[served].sum()))
     tbt = {"mean": between} | {key: tbt_quantile_s(tokens, value) for key, value in QUANTILES.items()}
     return {

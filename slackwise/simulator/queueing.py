@@ -9,10 +9,12 @@ import numpy as np
 from slackwise.jit import part
 from slackwise.policies.features import ENCODE, PREFILL
 from slackwise.simulator import heap
-from slackwise.simulator.dispatch import choose, order_of, park, refresh_backlog
+from slackwise.simulator.admission import DEMOTE, DROP, demote, fail, turned_away, verdict
+from slackwise.simulator.dispatch import choose, order_of, park, refresh_backlog, refresh_composing
+from slackwise.simulator.index import note_change
 from slackwise.simulator.leap import leap_seconds, steps_to_reach
 from slackwise.simulator.log import PREEMPTED, QUEUED, note
-from slackwise.simulator.state import PREFILLING
+from slackwise.simulator.state import DROPPED, PREFILLING
 from slackwise.simulator.tables import (
     costs_of,
     decode_at,
@@ -35,7 +37,7 @@ from slackwise.simulator.transfer import TO_QUEUE, send
 def assign(s: Any, request: int, now: float, policies: Any) -> bool:
     """Route a request to a prefill instance and count it there, also while its embeddings travel.
 
-    If none is ready the request waits until one is, and False is returned.
+    If none is ready the request waits until one is, and False is returned; as it is if the request is dropped.
     """
     if group_of(s, PREFILLING).ready == 0:
         park(s, PREFILLING, request)
@@ -44,7 +46,11 @@ def assign(s: Any, request: int, now: float, policies: Any) -> bool:
     entry.job_images, entry.job_image_tokens, entry.job_tiles = 0, 0, 0
     instance = choose(s, PREFILLING, request, now, policies.routing, policies.routing_params)
     progress_of(s, request).instance = instance
+    if s.admitting == 1 and turned_away(s, request, instance, now, policies):
+        note_change(s, instance)
+        return False
     seen = instance_of(s, instance)
+    seen.waiting += 1
     count_pending_prompt(s, instance, request, progress_of(s, request).target_tokens)
     if seen.stages & ENCODE:
         seen.pending_images += entry.images_left
@@ -65,6 +71,8 @@ def count_pending_prompt(s: Any, instance: int, request: int, tokens: int) -> No
 @part
 def rank_request(s: Any, instance: int, request: int, now: float, policies: Any) -> float:
     """Rank of a request; policies of fixed order are asked at time 0, so that ranks of different times compare."""
+    if progress_of(s, request).demoted == 1:
+        return np.inf
     at = 0.0 if pool_of(s, engine_of(s, instance).pool).fixed_order == 1 else now
     return policies.batching(request_of(s, request), instance_of(s, instance), at, policies.batching_params)
 
@@ -73,10 +81,47 @@ def rank_request(s: Any, instance: int, request: int, now: float, policies: Any)
 def enqueue(s: Any, instance: int, request: int, now: float, policies: Any) -> None:
     """Put a request into the instance's queue."""
     queued = engine_of(s, instance).queued
+    request_of(s, request).queued_s = now
     key = rank_request(s, instance, request, now, policies)
     heap.push(queue_heap(s, instance), queued, key, order_of(request, 0), request)
     engine_of(s, instance).queued = queued + 1
     s.longest_queue = max(s.longest_queue, queued + 1)
+
+
+@part
+def reconsider(s: Any, instance: int, now: float, policies: Any) -> bool:
+    """Ask the admission policy about the head of the queue; True if the queue has another head now."""
+    head = queued_at(s, instance, 0)
+    request, progress = head.ident, progress_of(s, head.ident)
+    if progress.generated > 0 or progress.images_missing > 0:
+        return False
+    said = verdict(s, request, instance, now, policies)
+    if said == DROP:
+        heap.pop(queue_heap(s, instance), engine_of(s, instance).queued)
+        engine_of(s, instance).queued -= 1
+        unassign(s, instance, request)
+        refresh_composing(s, instance)
+        fail(s, request, DROPPED, now)
+        return True
+    if said == DEMOTE and progress.demoted == 0:
+        demote(s, request, instance)
+        head.key = np.inf
+        heap.sift_down(queue_heap(s, instance), 0, engine_of(s, instance).queued)
+        return True
+    return False
+
+
+@part
+def unassign(s: Any, instance: int, request: int) -> None:
+    """Take a request that waits for its prefill off the record of its instance."""
+    seen, entry, progress = instance_of(s, instance), request_of(s, request), progress_of(s, request)
+    seen.waiting -= 1
+    seen.pending_text_tokens -= entry.text_tokens
+    seen.pending_image_tokens -= entry.image_tokens
+    seen.pending_prompt_tokens -= progress.target_tokens
+    if seen.stages & ENCODE:
+        seen.pending_images -= entry.images_left
+        seen.pending_tiles -= entry.images_left * entry.tiles_per_image
 
 
 @part

@@ -93,9 +93,11 @@ def encoding(state: State) -> Numbers:
 
 def places(state: State) -> dict[str, Numbers]:
     """Requests by where they are."""
+    failed = np.flatnonzero(state.progress.failure != 0)
     found = {
+        "failed": failed,
         "future": state.arrivals.request[state.clock[0].next_arrival :],
-        "encoding": encoding(state),
+        "encoding": np.setdiff1d(encoding(state), failed),
         "travelling": travelling(state),
         "parked": np.concatenate([parked(state, group) for group in range(len(state.groups))]),
         "finished": np.flatnonzero(~np.isnan(state.progress.finish_s)),
@@ -103,6 +105,11 @@ def places(state: State) -> dict[str, Numbers]:
     for name, of in (("queued", queued), ("prefilling", prefilling), ("decoding", decoding)):
         found[name] = np.concatenate([of(state, each) for each in range(len(state.instances))])
     return {name: numbers(requests) for name, requests in found.items()}
+
+
+def _without(requests: Numbers, failed: Numbers) -> Numbers:
+    """Jobs of a request that was given up may still run; it is not counted as encoding for them."""
+    return requests[~np.isin(requests, failed)]
 
 
 def held_by_decodes(state: State, instance: int) -> Numbers:

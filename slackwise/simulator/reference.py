@@ -16,13 +16,15 @@ import numpy as np
 from slackwise.latency.costs import step_seconds
 from slackwise.latency.model import load_model
 from slackwise.latency.preprocess import preprocess_seconds
-from slackwise.policies.features import DECODE, ENCODE, PREFILL, REQUEST
+from slackwise.policies.features import DECODE, ENCODE, NOT_QUEUED, PREFILL, REQUEST
+from slackwise.simulator.admission import DEMOTE
 from slackwise.simulator.cluster import Cluster
 from slackwise.simulator.simulation import ROLES, Simulation
 from slackwise.simulator.state import (
     DECODING,
     DRAIN,
     DRAINING,
+    DROPPED,
     ENCODING,
     OFF,
     OPEN,
@@ -78,6 +80,10 @@ class Request:
     holder: Instance | None = None  # that prefilled it, until its KV cache has been moved
     delivered_s: float = math.inf
     preemptions: int = 0
+    queued_s: float = NOT_QUEUED
+    demoted: bool = False  # served behind all others
+    failure: int = 0
+    failed_s: float = math.nan
     encoded_s: float = math.nan
     finish_s: float = math.nan
     token_s: list[float] = field(default_factory=list)
@@ -188,6 +194,7 @@ class Reference:
         self.orders: list[Order] = []  # as given
         self.to_obey: list[int] = []  # places in it
         self.parked: list[list[Request]] = [[] for _ in self.groups]
+        self.admitting = bool(state.clock[0].admitting)
 
     def _instance(self, state: Any, number: int) -> Instance:
         pool = int(state.engines[number].pool)
@@ -275,8 +282,13 @@ class Reference:
 
     def enter_encoders(self, request: Request, now: float) -> None:
         """Its images to encoders, job by job."""
-        for job in self.cut(request, now):
+        jobs = self.cut(request, now)
+        if self.admitting and self.consider(request, self.least_busy_encoder(), now, door=True):
+            request.jobs = []
+            return
+        for job in jobs:
             encoder = self.choose(ENCODING, "encode_routing", request, job, now)
+            request.queued_s = now
             encoder.job_queue.append(job)
             self.wake(encoder, now)
 
@@ -357,6 +369,51 @@ class Reference:
                 for request in waiting:
                     enter(request, now)
 
+    # ---- who is served at all
+
+    def consider(
+        self, request: Request, instance: Instance, now: float, job: Job | None = None, door: bool = False
+    ) -> bool:
+        """Ask the admission policy, before the first token only; True if the request is dropped.
+
+        Embeddings that travel one by one (overlap) are not called back: nobody is asked about between door and last.
+        """
+        if not self.admitting or request.generated > 0 or (self.missing(request) > 0 and not door):
+            return False
+        said = self.ask("admission", request, instance, now, job)
+        if said > DEMOTE:
+            request.failure, request.failed_s = DROPPED, now
+        request.demoted = request.demoted or 0 < said <= DEMOTE
+        return request.failure == DROPPED
+
+    def admitted(self, instance: Instance, waiting: list[Any], now: float) -> Any:
+        """The first of a queue in order (which is changed) that the admission policy neither drops nor demotes."""
+        while waiting:
+            first = waiting[0]
+            request, job = (first.request, first) if isinstance(first, Job) else (first, None)
+            before = request.demoted
+            if self.consider(request, instance, now, job):
+                self.withdraw(request, instance)
+                waiting[:] = [
+                    each for each in waiting if each is not request and getattr(each, "request", None) is not request
+                ]
+            elif request.demoted == before:
+                return first
+            else:
+                waiting.sort(key=_late)
+        return None
+
+    def least_busy_encoder(self) -> Instance:
+        """The encoder of the least backlog."""
+        return min(self.ready(ENCODING), key=lambda each: (float(self.view(each).backlog_s), each.number))
+
+    def withdraw(self, request: Request, instance: Instance) -> None:
+        """Out of every queue."""
+        for each in self.instances:
+            each.job_queue = [job for job in each.job_queue if job.request is not request]
+        if request in instance.queue:
+            instance.queue.remove(request)
+
     # ---- what policies see
 
     def ask(self, role: str, request: Request, instance: Instance, now: float, job: Job | None = None) -> float:
@@ -374,6 +431,7 @@ class Reference:
         seen, hidden = request.seen, request.hidden
         left = request.target - request.prefilled
         seen.images_left = request.images_left
+        seen.queued_s = request.queued_s
         seen.prompt_tokens_left = left
         seen.encode_estimate_s = request.images_left * hidden.image_s
         if self.groups[ENCODING] and seen.images > 0:
@@ -449,6 +507,7 @@ class Reference:
         """The ready instance of the lowest cost."""
         draw = self.draws[self.draws_used % len(self.draws)]
         request.seen.sequence, request.seen.draw = self.asked[group], draw
+        request.queued_s = NOT_QUEUED
         self.asked[group] += 1
         self.draws_used += 1
         best = min(self.ready(group), key=lambda each: (self.ask(role, request, each, now, job), each.number))
@@ -477,6 +536,8 @@ class Reference:
         at, view = 0.0 if fixed else now, self.view(instance)
 
         def key(each: Any) -> tuple[float, int, int]:
+            if (each.request if isinstance(each, Job) else each).demoted:
+                return _late(each)[1:]
             if isinstance(each, Job):
                 return self.answer(role, each.request, view, at, each), each.request.number, each.ordinal
             return self.answer(role, each, view, at, None), each.number, 0
@@ -486,10 +547,15 @@ class Reference:
     def take_jobs(self, encoder: Instance, now: float) -> None:
         """Jobs in order while they fit; the first always does."""
         tokens, limit = 0, int(encoder.pool.encoder_budget_tokens)
-        for job in self.ordered(encoder, encoder.job_queue, now, "encode_batching"):
-            tokens += job.images * int(job.request.seen.tokens_per_image)
-            if encoder.jobs and (len(encoder.jobs) >= encoder.pool.max_step_jobs or tokens > limit):
+        waiting = self.ordered(encoder, encoder.job_queue, now, "encode_batching")
+        while waiting and not (encoder.jobs and len(encoder.jobs) >= encoder.pool.max_step_jobs):
+            job = waiting[0] if self.overlap_tokens > 0 else self.admitted(encoder, waiting, now)
+            if job is None:
                 return
+            tokens += job.images * int(job.request.seen.tokens_per_image)
+            if encoder.jobs and tokens > limit:
+                return
+            waiting.remove(job)
             encoder.job_queue.remove(job)
             encoder.jobs.append(job)
 
@@ -501,11 +567,11 @@ class Reference:
             request.images_left -= job.images
             request.jobs_left -= 1
             request.encoders.append(encoder)
-            if request.jobs_left == 0:
+            if request.jobs_left == 0 and request.failure == 0:
                 request.encoded_s = now
             if self.overlap_tokens > 0:
                 self.send_part(encoder, job, now)
-            elif request.jobs_left == 0:
+            elif request.jobs_left == 0 and request.failure == 0:
                 request.in_transit = True
                 self.enter_prefill(request, now)
 
@@ -578,17 +644,19 @@ class Reference:
     # ---- prefill and decode
 
     def assign(self, request: Request, now: float) -> bool:
-        """Route a request to a prefill instance; if none is ready it waits."""
+        """Route a request to a prefill instance; False if none is ready, so that it waits, or if it is dropped."""
         if not self.ready(PREFILLING):
             self.parked[PREFILLING].append(request)
             return False
-        request.instance = self.choose(PREFILLING, "routing", request, None, now).number
-        return True
+        instance = self.choose(PREFILLING, "routing", request, None, now)
+        request.instance = instance.number
+        return not self.consider(request, instance, now)
 
     def deliver(self, request: Request, now: float) -> None:
         """Queue a request where all it needs has come."""
         instance = self.instances[request.instance]
         request.in_transit, request.coming = self.missing(request) > 0, False
+        request.queued_s = now
         instance.queue.append(request)
         if self.seat(instance):
             self.wake(instance, now)
@@ -810,23 +878,31 @@ class Reference:
         """Waiting requests in order while their first chunk fits; the first that does not ends it."""
         if not self.seat(instance):
             return
-        for request in self.ordered(instance, instance.queue, now, "batching"):
-            if not self.seat(instance) or instance.token_budget <= 0:
+        waiting = self.ordered(instance, instance.queue, now, "batching")
+        while waiting and self.seat(instance) and instance.token_budget > 0:
+            request = self.admitted(instance, waiting, now)
+            if request is None:
                 return
             tokens, images = self.plan(instance, request, 1 << 40, now)
             spare = self.free(instance) - int(instance.pool.watermark_tokens)
             if (tokens, images) == (0, 0) or (tokens > 0 and tokens + self.first_kv(request) > spare):
                 return
+            waiting.remove(request)
             self.admit(instance, request)
             self.take(instance, request, tokens, images)
 
     def admit_prompts(self, instance: Instance, now: float) -> None:
         """Whole prompts with all their images, in order, while they fit."""
-        for request in self.ordered(instance, instance.queue, now, "batching"):
+        waiting = self.ordered(instance, instance.queue, now, "batching")
+        while waiting and self.seat(instance):
+            request = self.admitted(instance, waiting, now)
+            if request is None:
+                return
             over = instance.chunks and request.target > instance.token_budget
             spare = self.free(instance) - int(instance.pool.watermark_tokens)
-            if not self.seat(instance) or over or request.target + self.first_kv(request) > spare:
+            if over or request.target + self.first_kv(request) > spare:
                 return
+            waiting.remove(request)
             self.admit(instance, request)
             self.take(instance, request, request.target, request.images_left)
 
@@ -844,7 +920,14 @@ class Reference:
         self.preempted = True
         instance.published_kv = instance.held
         if instance.prefills:
+            request.queued_s = now
             instance.queue.append(request)
         else:
             if self.assign(request, now):
                 self.send(request, TO_QUEUE, now)
+
+
+def _late(each: Any) -> tuple[bool, float, int, int]:
+    """Sorts the demoted behind the others, among themselves by arrival, and leaves the others as they are."""
+    request, ordinal = (each.request, each.ordinal) if isinstance(each, Job) else (each, 0)
+    return (True, math.inf, request.number, ordinal) if request.demoted else (False, 0.0, 0, 0)

@@ -11,12 +11,23 @@ from slackwise.simulator.cluster import Cluster
 from slackwise.simulator.fleet import held_gpu_s
 from slackwise.simulator.preprocess import alone_seconds
 from slackwise.simulator.simulation import Simulation
-from slackwise.simulator.state import BUCKETS, BUCKETS_PER_DECADE, SHORTEST_TBT_S
+from slackwise.simulator.state import (
+    BUCKETS,
+    BUCKETS_PER_DECADE,
+    FAILURES,
+    REJECTED,
+    SHORTEST_TBT_S,
+    UNFINISHED,
+)
+from slackwise.simulator.verdict import Verdict, verdict
+
+SHORTEST_SPAN_S = 1e-6
+"""Of a run that is over at once, since rates divide by it."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run of n requests, in the trace's order. A rejected request has infinite times and meets nothing."""
+    """A run of n requests, in the trace's order. What a failed request never reached is infinite; it meets nothing."""
 
     arrival_s: NDArray[np.float64]  # (n,)
     category: NDArray[np.int32]  # (n,) index into state.CLASSES
@@ -25,7 +36,8 @@ class Result:
     tbt_s: NDArray[np.float64]  # (n,) mean time between the request's tokens, 0 for a single token
     end_to_end_s: NDArray[np.float64]  # (n,)
     met: NDArray[np.bool_]  # (n,) TTFT within its objective and mean TBT within its own
-    rejected: NDArray[np.bool_]  # (n,) can never fit the KV cache of an instance
+    failure: NDArray[np.int8]  # (n,) index into state.FAILURES, 0 if it was served to its end
+    verdict: Verdict
     preprocess_s: NDArray[np.float64]  # (n,) from arrival until its images are preprocessed
     preprocess_wait_s: NDArray[np.float64]  # (n,) of these, seconds beyond what it takes alone: queueing
     preemptions: int
@@ -38,9 +50,25 @@ class Result:
     steps: int
     parked: int = 0  # requests that still wait for an instance to be ready: there never was one
 
+    @property
+    def served(self) -> NDArray[np.bool_]:
+        """Requests that were served to their end, shape (n,)."""
+        return self.failure == 0
+
+    @property
+    def rejected(self) -> NDArray[np.bool_]:
+        """Requests that can never fit the KV cache of an instance, shape (n,)."""
+        return self.failure == REJECTED
+
+    @property
+    def failed(self) -> dict[str, int]:
+        """How many requests failed, by reason."""
+        counts = np.bincount(self.failure, minlength=len(FAILURES))
+        return {reason: int(count) for reason, count in zip(FAILURES, counts, strict=True) if reason and count}
+
 
 def result_of(simulation: Simulation) -> Result:
-    """The result of a simulation; if it is not done, whoever has not finished has times of nan and met nothing."""
+    """The result of a simulation; if it is not done, whoever has not finished counts as failed: unfinished."""
     requests, hidden, kept = simulation.workload.requests, simulation.workload.progress, ~simulation.rejected
     objectives, arrival = simulation.objectives, simulation.arrival_s
     ttft, finish = _spread(hidden.first_token_s, kept) - arrival, _spread(hidden.finish_s, kept)
@@ -49,8 +77,9 @@ def result_of(simulation: Simulation) -> Result:
     within = _spread(requests.deadline_s - requests.arrival_s, kept, 0.0)
     met = (ttft <= within) & (tbt <= objectives.tbt_s(simulation.images))
     preprocess, waited = _preprocessing(simulation, kept)
-    end = float(np.nanmax(hidden.finish_s, initial=arrival[0]))
-    span = end - float(arrival[0])
+    failure, ended = _failures(simulation), verdict_of(simulation)
+    end = _last_s(simulation, ended)
+    span = max(SHORTEST_SPAN_S, end - float(arrival[0]))
     return Result(
         arrival_s=arrival,
         category=simulation.category,
@@ -59,7 +88,8 @@ def result_of(simulation: Simulation) -> Result:
         tbt_s=tbt,
         end_to_end_s=finish - arrival,
         met=met,
-        rejected=simulation.rejected,
+        failure=failure,
+        verdict=ended,
         preprocess_s=preprocess,
         preprocess_wait_s=waited,
         preemptions=int(hidden.preemptions.sum()),
@@ -96,9 +126,35 @@ def _preprocessing(simulation: Simulation, kept: NDArray[np.bool_]) -> tuple[NDA
     return _spread(seconds, kept, 0.0), _spread(waited, kept, 0.0)
 
 
+def verdict_of(simulation: Simulation) -> Verdict:
+    """How a simulation stands, or ended."""
+    hidden, kept = simulation.workload.progress, ~simulation.rejected
+    left_s = np.where(hidden.failure == 0, hidden.finish_s, hidden.failed_s)
+    left_s = np.where(np.isnan(left_s), np.inf, left_s)
+    parked = int(simulation.state.groups.parked.sum())
+    return verdict(simulation.arrival_s[kept], left_s, simulation.now_s, not simulation.done, parked)
+
+
+def _failures(simulation: Simulation) -> NDArray[np.int8]:
+    hidden = simulation.workload.progress
+    failure = np.full(len(simulation.rejected), REJECTED, np.int8)
+    unfinished = np.isnan(hidden.finish_s) & (hidden.failure == 0)
+    failure[~simulation.rejected] = np.where(unfinished, UNFINISHED, hidden.failure)
+    return failure
+
+
+def _last_s(simulation: Simulation, ended: Verdict) -> float:
+    """When the last request left, or the run was ended."""
+    hidden = simulation.workload.progress
+    if ended.unfinished > 0:
+        return max(simulation.now_s, float(simulation.arrival_s[0]))
+    return float(np.nanmax(np.where(hidden.failure == 0, hidden.finish_s, hidden.failed_s)))
+
+
 def _spread(kept_values: NDArray[np.float64], kept: NDArray[np.bool_], rest: float = np.inf) -> NDArray[np.float64]:
+    """Values of all requests: `rest` for the rejected, infinite where there is none yet."""
     values = np.full(len(kept), rest)
-    values[kept] = kept_values
+    values[kept] = np.where(np.isnan(kept_values), np.inf, kept_values)
     return values
 
 
@@ -108,5 +164,6 @@ def _shares(simulation: Simulation, field: str, end_s: float) -> dict[str, float
     shares = {}
     for at, pool in enumerate(cluster.pools):
         rows = engines.pool == at
-        shares[pool.stages] = float(engines[field][rows].sum() * pool.tensor_parallel / held_gpu[rows].sum())
+        charged_gpu_s = max(SHORTEST_SPAN_S, held_gpu[rows].sum())
+        shares[pool.stages] = float(engines[field][rows].sum() * pool.tensor_parallel / charged_gpu_s)
     return shares

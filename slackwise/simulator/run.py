@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from slackwise.simulator.configuration import Configuration
 from slackwise.simulator.objectives import Objectives
 from slackwise.simulator.result import Result, result_of
@@ -10,12 +12,18 @@ from slackwise.traces import Trace
 
 
 def simulate(
-    trace: Trace, configuration: Configuration, objectives: Objectives, seed: int = 0, image_context: str = "subtract"
+    trace: Trace,
+    configuration: Configuration,
+    objectives: Objectives,
+    seed: int = 0,
+    image_context: str = "subtract",
+    drain_limit_s: float = math.inf,
 ) -> Result:
     """Serve `trace` with `configuration` to the end and judge it by `objectives`; the same seed gives the same bytes.
 
-    Raises InputError if the trace is empty, the model does not fit its GPUs, or nothing fits the KV cache.
+    The run is ended `drain_limit_s` after the last arrival, whatever is left: see `Result.verdict`. Raises InputError
+    if the trace is empty, the model does not fit its GPUs, or nothing fits the KV cache.
     """
     simulation = Simulation(trace, configuration, objectives, seed, image_context)
-    simulation.run_until()
+    simulation.run_until(simulation.arrival_s[-1] + drain_limit_s)
     return result_of(simulation)

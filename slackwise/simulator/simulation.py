@@ -43,8 +43,11 @@ from slackwise.simulator.workload import Workload, workload
 from slackwise.streams import stream
 from slackwise.traces import Trace
 
-ROLES = ("encode_routing", "encode_batching", "chunking", "routing", "batching", "decode_routing")
+ROLES = ("encode_routing", "encode_batching", "chunking", "routing", "batching", "decode_routing", "admission")
 """Decisions in the order of the kernel's arguments."""
+
+ADMIT_ALL = "admit_all"
+"""The admission policy that need not be asked."""
 
 
 class Simulation:
@@ -202,6 +205,7 @@ class Simulation:
         jobs = max(8192, 4 * int(requests.images.max()))
         state = allocate(requests, self.workload.progress, len(cluster.pools), instances, sequences, jobs=jobs)
         state.draws = records(2 * len(requests) + int(requests.images.sum()), DRAW)
+        state.clock[0].admitting = self.configuration.policies.admission.name != ADMIT_ALL
         state.draws.value = stream(seed, "routing").random(len(state.draws))
         _fill_pools(state, cluster, self.costs, self.decisions)
         _fill_instances(state, cluster, self.costs, self.objectives)

@@ -19,6 +19,14 @@ CLASSES = ("text-only", "image", "image-heavy")
 """Classes of requests in every table; image-heavy means HEAVY_IMAGES images or more."""
 HEAVY_IMAGES = 10
 
+FAILURES = ("", "rejected", "unfinished", "dropped")
+"""Why a request was not served to its end, by PROGRESS.failure; the empty word: it was, or still may be.
+
+"rejected": it can never fit the KV cache; "unfinished": the run ended before (neither is ever in a state); "dropped":
+the admission policy gave it up.
+"""
+REJECTED, UNFINISHED, DROPPED = 1, 2, 3
+
 BUCKETS_PER_DECADE = 256
 BUCKETS = 6 * BUCKETS_PER_DECADE
 SHORTEST_TBT_S = 1e-4
@@ -29,6 +37,7 @@ PROGRESS = np.dtype(
         ("first_token_s", "f8"),  # nan until it exists
         ("finish_s", "f8"),
         ("encoded_s", "f8"),  # when the last image was encoded
+        ("failed_s", "f8"),  # when it was given up
         ("last_token_s", "f8"),  # kept for preempted and stalled requests
         ("transfer_s", "f8"),  # seconds to move the embeddings to the LLM between servers
         ("near_transfer_s", "f8"),  # ... within a server
@@ -57,6 +66,8 @@ PROGRESS = np.dtype(
         ("preemptions", "i4"),
         ("lanes", "i4"),  # encoders that were ready when its images were cut into jobs
         ("next_parked", "i4"),  # who waits behind it while no instance of a group is ready, -1 if none
+        ("demoted", "i4"),  # 1 if it is served behind all others
+        ("failure", "i4"),  # index into FAILURES
         ("category", "i4"),  # index into CLASSES
     ],
     align=True,
@@ -258,6 +269,8 @@ CLOCK = np.dtype(
         ("reached_s", "f8"),  # time up to which the run has come
         ("next_arrival", "i8"),  # row of the arrivals
         ("finished", "i8"),
+        ("failed", "i8"),  # given up
+        ("admitting", "i8"),  # 1 if there is an admission policy to ask
         ("events", "i8"),
         ("steps", "i8"),
         ("draws_used", "i8"),

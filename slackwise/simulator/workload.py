@@ -19,7 +19,7 @@ from slackwise.latency.costs import StepCosts
 from slackwise.latency.images import image_tiles, image_tokens
 from slackwise.latency.model import Model, load_model
 from slackwise.latency.transfer import INSIDE, transfer_seconds
-from slackwise.policies.features import ENCODE, IMAGE, PREFILL, REQUEST, TEXT
+from slackwise.policies.features import ENCODE, IMAGE, NOT_QUEUED, PREFILL, REQUEST, TEXT
 from slackwise.simulator.cluster import STAGES, Cluster
 from slackwise.simulator.objectives import Objectives
 from slackwise.simulator.state import HEAVY_IMAGES, PROGRESS, records
@@ -93,8 +93,9 @@ def _fill_sizes(built: Workload, trace: Trace, model: Model, cluster: Cluster, i
     inside = 0 if model.cross_attention else 1
     requests.prompt_tokens = requests.text_tokens + inside * requests.image_tokens
     requests.prompt_tokens_left = requests.prompt_tokens
+    requests.queued_s = NOT_QUEUED
     requests.output_estimate_tokens = np.where(images > 0, OUTPUT_ESTIMATE_TOKENS[IMAGE], OUTPUT_ESTIMATE_TOKENS[TEXT])
-    progress.first_token_s = progress.finish_s = progress.encoded_s = np.nan
+    progress.first_token_s = progress.finish_s = progress.encoded_s = progress.failed_s = np.nan
     progress.first_job = -1
     progress.encoder = progress.instance = progress.holder = progress.encode_server = -1
     progress.output_tokens = np.maximum(1, trace.output_tokens)

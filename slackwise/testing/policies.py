@@ -16,7 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slackwise.errors import CheckError, SlackwiseError
-from slackwise.policies.declare import BATCHING, CHUNKING, PROVISIONING, ROUTING, Params, Policy
+from slackwise.policies.declare import (
+    ADMISSION,
+    ADMIT,
+    BATCHING,
+    CHUNKING,
+    DEMOTE,
+    DROP,
+    PROVISIONING,
+    ROUTING,
+    Params,
+    Policy,
+)
 from slackwise.policies.features import DECODE, ENCODE, PREFILL
 from slackwise.policies.hashing import drawn_at
 from slackwise.policies.lookup import DRAWN, MONOTONE, STATIC, TURN
@@ -33,7 +44,8 @@ def check_policy(policy: Policy, seed: int = 0, cases: int = 200) -> None:
 
     It compiles; plain and compiled agree bit for bit; values are numbers (routing: or +inf, but not for a whole pool);
     the same input gives the same output and is not written to; a chunk lies within [1, images_left]; an order declared
-    fixed is. Raises CheckError naming the policy, the knobs and the input of the first breach.
+    fixed is; an admission policy admits, demotes or drops. Raises CheckError naming the policy, the knobs and the input
+    of the first breach.
     """
     if not policy.source or not policy.summary:
         raise CheckError(f"policy '{policy.name}' needs a source and a docstring")
@@ -103,12 +115,14 @@ def check_pure(policy: Policy, params: Params, cases: Cases) -> None:
 
 
 def check_family(policy: Policy, params: Params, cases: Cases, values: NDArray[np.float64], seed: int) -> None:
-    """What only routing, batching or chunking must keep."""
+    """What only one family must keep."""
     if policy.family == ROUTING:
         check_somewhere_to_go(policy, params, seed)
         check_lookup(policy, params, seed)
     elif policy.family == BATCHING:
         check_order(policy, params, cases, seed)
+    elif policy.family == ADMISSION:
+        check_verdicts(policy, params, values)
     else:
         check_chunks(policy, params, cases, values)
 
@@ -200,6 +214,14 @@ def check_chunks(policy: Policy, params: Params, cases: Cases, values: NDArray[n
         case = int(np.argmin(within))
         left = int(cases.requests.images_left[case])
         raise _breach(policy, params, f"case {case} takes {values[case]} of {left} images: whole numbers from 1")
+
+
+def check_verdicts(policy: Policy, params: Params, values: NDArray[np.float64]) -> None:
+    """An admission policy says ADMIT, DEMOTE or DROP."""
+    known = np.isin(values, (ADMIT, DEMOTE, DROP))
+    if not known.all():
+        case = int(np.argmin(known))
+        raise _breach(policy, params, f"case {case} gets {values[case]}: it may get {ADMIT}, {DEMOTE} or {DROP}")
 
 
 def check_targets(policy: Policy, params: Params) -> None:

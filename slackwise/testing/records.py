@@ -47,6 +47,7 @@ def random_requests(count: int, generator: np.random.Generator) -> Any:
     _fill_job(records, generator)
     _fill_times(records, generator)
     records.draw = generator.random(count)
+    records.queued_s = np.where(generator.random(count) < 0.5, -1.0, records.arrival_s)
     records.sequence = generator.integers(0, 1_000_000, count)
     records.id = np.arange(count)
     return records

@@ -109,7 +109,7 @@ class Estimator:
 
 def _sums(result: Result, cell: NDArray[np.int64], cells: int, rows: NDArray[np.bool_]) -> NDArray[np.float64]:
     """SUMS over the requests of each cell, float64, shape (cells, len(SUMS))."""
-    served = ~result.rejected
+    served = result.served
     gaps = np.where(served, np.maximum(0, result.output_tokens - 1), 0)
     ttft, tbt = np.where(served, result.ttft_s, 0.0), np.where(served, result.tbt_s, 0.0)
     columns = (np.ones(len(cell)), result.met, ttft, ~served, tbt * gaps, gaps)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from slackwise.simulator import Configuration, Objectives, Result, simulate, summary
+from slackwise.simulator.verdict import joined_verdict
 from slackwise.traces import Trace
 
 ObjectivesOf = Objectives | Callable[[Configuration], Objectives]
@@ -61,12 +62,13 @@ def joined(results: Sequence[Result]) -> Result:
     """Results of one configuration as one: requests in turn, seconds and counts summed, shares weighted by time."""
     if len(results) == 1:
         return results[0]
-    columns = ["arrival_s", "category", "output_tokens", "ttft_s", "tbt_s", "end_to_end_s", "met", "rejected"]
+    columns = ["arrival_s", "category", "output_tokens", "ttft_s", "tbt_s", "end_to_end_s", "met", "failure"]
     columns += ["preprocess_s", "preprocess_wait_s"]
     sums = ("preemptions", "span_s", "gpu_s", "events", "steps", "parked")
     return Result(
         **{name: np.concatenate([getattr(each, name) for each in results]) for name in columns},
         **{name: sum(getattr(each, name) for each in results) for name in sums},
+        verdict=joined_verdict([each.verdict for each in results]),
         tbt_tokens=np.sum([each.tbt_tokens for each in results], axis=0),
         busy=_weighted([each.busy for each in results], results),
         encode_busy=_weighted([each.encode_busy for each in results], results),

@@ -58,6 +58,17 @@ def test_set_changes_policies_and_knobs(capsys: pytest.CaptureFixture[str]) -> N
     assert found["policies"]["batching"] == {"name": "least_slack", "knobs": {"aging": 0.5} | _rest(found)}
 
 
+def test_overload_ends_in_a_verdict_and_admission_counts_whom_it_gave_up(capsys: pytest.CaptureFixture[str]) -> None:
+    crowd = ("simulate", *QUICK, "--rate", "30", "--gpus", "4", "--drain-limit", "5")
+    found = document(capsys, *crowd)
+    assert found["verdict"]["word"] == "overloaded"
+    assert found["failed"] == {"unfinished": found["verdict"]["unfinished"]}
+    out = printed(capsys, *crowd[:-2], "--set", "admission=drop_late")
+    assert "admission drop_late" in out
+    assert "dropped" in out
+    assert "Verdict: finished: the last of " in out
+
+
 def _rest(found: dict[str, dict[str, dict[str, dict[str, object]]]]) -> dict[str, object]:
     return {key: value for key, value in found["policies"]["batching"]["knobs"].items() if key != "aging"}
 

@@ -106,3 +106,9 @@ def test_a_document_that_is_wrong_is_refused(chosen: Policies, path: str, value:
 def test_no_document_at_all_is_refused() -> None:
     with pytest.raises(InputError, match="policies must be a JSON object, not list"):
         Policies.from_dict([])
+
+
+def test_a_document_from_before_admission_admits_everyone(chosen: Policies) -> None:
+    document = chosen.to_dict()
+    del document["admission"]
+    assert Policies.from_dict(document).admission == PolicyChoice("admit_all")

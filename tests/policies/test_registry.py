@@ -38,6 +38,7 @@ CATALOGUE = {
         *("niyama_hybrid", "reverse_slack"),
     },
     "chunking": {"none", "per_image", "k_images", "tile_budget", "encoder_budget"},
+    "admission": {"admit_all", "drop_late", "relegate_late", "bounded_queue"},
     "provisioning": {"fixed_ratio"},
 }
 

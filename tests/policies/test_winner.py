@@ -54,7 +54,7 @@ def test_a_winner_comes_back_as_it_was(winner: Winner, tmp_path: Path) -> None:
 
 
 def test_golden_decisions_cover_every_role_and_infinite_costs(winner: Winner) -> None:
-    roles = {"encode_routing", "encode_batching", "chunking", "routing", "batching", "decode_routing"}
+    roles = {"encode_routing", "encode_batching", "chunking", "routing", "batching", "decode_routing", "admission"}
     assert {each.role for each in winner.golden} == roles
     assert any(each.value == math.inf for each in winner.golden)
 

@@ -24,6 +24,7 @@ CROSS_ATTENTION, DECODER_ONLY = "Llama-3.2-11B-Vision", "InternVL2.5-26B"
 """A model whose images stay outside the LLM's sequence, and one whose images are part of it."""
 
 GPU = "A100-80GB"
+PLAIN = {"routing": "least_requests", "batching": "fcfs", "chunking": "none", "admission": "admit_all"}
 FAMILY = {role: FAMILIES[role] for role in ROLES}
 TOPOLOGIES = ("monolith", "E+PD", "EP+D", "ED+P", "E+P+D")
 OBJECTIVES = Objectives(text_ttft_s=0.3, image_ttft_s=0.6, text_tbt_s=0.05, image_tbt_s=0.05)
@@ -39,9 +40,7 @@ def trace_of(rows: list[tuple[float, int, int, int]]) -> Trace:
 
 def policies_of(**names: str | PolicyChoice) -> Policies:
     """Policies by role; what is not named is the plainest there is."""
-    plain = {
-        role: {"routing": "least_requests", "batching": "fcfs", "chunking": "none"}[FAMILY[role]] for role in ROLES
-    }
+    plain = {role: PLAIN[FAMILY[role]] for role in ROLES}
     return Policies(**{role: _choice(each) for role, each in (plain | names).items()})
 
 
@@ -78,6 +77,7 @@ class Shape:
     changing: bool = False  # instances are started, drained, called back and exchanged all the time
     odd_costs: bool = False  # step costs unlike any GPU's, instances of unlike predictions
     names: Mapping[str, str] = field(default_factory=dict)  # policies by role; the rest is random
+    admission: str = "admit_all"
 
 
 def random_simulation(shape: Shape, seed: int, more_tokens: int = 0) -> Simulation:
@@ -87,8 +87,11 @@ def random_simulation(shape: Shape, seed: int, more_tokens: int = 0) -> Simulati
     """
     generator = stream(seed, "test case")
     pools = random_pools(shape, generator)
-    chosen = {role: shape.names.get(role) or _any(FAMILY[role], generator) for role in ROLES}
+    names = {"admission": shape.admission, **shape.names}
+    chosen = {role: names.get(role) or _any(FAMILY[role], generator) for role in ROLES}
     settled = {role: random_choice(FAMILY[role], name, generator) for role, name in chosen.items()}
+    if chosen["admission"] == "bounded_queue":
+        settled["admission"] = small_queue(generator)
     cluster = Cluster(shape.model, GPU, pools, **random_surroundings(stream(seed, "test servers")))
     trace = random_trace(shape, generator)
     trace = replace(trace, output_tokens=trace.output_tokens + np.int32(more_tokens))
@@ -101,6 +104,11 @@ def random_simulation(shape: Shape, seed: int, more_tokens: int = 0) -> Simulati
     if shape.changing:
         give_orders(made, generator)
     return made
+
+
+def small_queue(generator: np.random.Generator) -> PolicyChoice:
+    """Limits that a test's few requests reach."""
+    return PolicyChoice("bounded_queue", {"waiting": int(generator.integers(1, 6)), "backlog": generator.exponential()})
 
 
 def give_orders(made: Simulation, generator: np.random.Generator) -> None:

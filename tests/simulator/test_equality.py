@@ -65,6 +65,7 @@ shapes = st.builds(
     changing=st.booleans(),
     bursts=st.booleans(),
     odd_costs=st.booleans(),
+    admission=st.sampled_from(["admit_all", "drop_late", "relegate_late", "bounded_queue"]),
 )
 
 

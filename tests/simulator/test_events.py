@@ -57,11 +57,13 @@ def check_sums(log: EventLog, run: Simulation, result: Result) -> None:
     np.testing.assert_array_equal(arrived_s[kept], result.arrival_s[kept])
     np.testing.assert_array_equal((first_s - result.arrival_s)[kept], result.ttft_s[kept])
     np.testing.assert_array_equal((finished_s - result.arrival_s)[kept], result.end_to_end_s[kept])
-    ends = log.of("finished")
+    ends, served = log.of("finished"), result.served
     tokens = per_request(ends, ends.tokens, count)
-    np.testing.assert_array_equal(tokens[kept], result.output_tokens[kept])
-    tbt_s = (finished_s[kept] - first_s[kept]) / np.maximum(1, tokens[kept] - 1)
-    np.testing.assert_array_equal(tbt_s, result.tbt_s[kept])
+    np.testing.assert_array_equal(tokens[served], result.output_tokens[served])
+    tbt_s = (finished_s[served] - first_s[served]) / np.maximum(1, tokens[served] - 1)
+    np.testing.assert_array_equal(tbt_s, result.tbt_s[served])
+    given_up = log.of("failed")
+    np.testing.assert_array_equal(per_request(given_up, given_up.tokens, count)[kept], result.failure[kept])
     assert len(log.of("preempted")) == result.preemptions
     check_steps(log, run, result)
 
@@ -106,7 +108,10 @@ def test_every_kind_of_event_happens_and_none_is_missed() -> None:
     run.run_until()
     other = logged(Shape("E+P+D", requests=30), 3)
     other.run_until()
-    found = set(event_log(run).rows.kind) | set(event_log(other).rows.kind)
+    late = [logged(Shape(requests=40, admission=each), 3) for each in ("drop_late", "relegate_late")]
+    for each in late:
+        each.run_until()
+    found = {kind for each in (run, other, *late) for kind in event_log(each).rows.kind}
     assert found == set(range(len(KINDS)))
 
 

@@ -123,7 +123,9 @@ def test_a_run_that_ends_with_requests_parked_says_so() -> None:
     assert run.done
     result = result_of(run)
     assert result.parked == 3
-    assert np.isnan(result.ttft_s[2:]).all()
+    assert np.isinf(result.ttft_s[2:]).all()
+    assert str(result.verdict).startswith("stuck: 3 of 5 requests are left")
+    assert "3 wait for an instance to be ready" in str(result.verdict)
     assert result.met.tolist()[2:] == [False] * 3
 
 

@@ -30,6 +30,12 @@ CORNERS = (
 """What a sample of random cases has to contain before it may be said to prove anything."""
 
 
+ADMISSION_CORNERS = (
+    "dropped when routed", "dropped before encoding", "dropped from the head of a queue", "dropped with jobs elsewhere",
+    "dropped with a job running", "demoted when routed", "demoted at the head of a queue", "demoted and served",
+)  # fmt: skip
+"""The same for admission."""
+
 EDGE = 1e-8
 """Relative distance from the edge of a bucket within which rounding may put a gap on either side."""
 
@@ -115,6 +121,34 @@ class Watched(Reference):
         self.met["handed over"] += 1
         self.met["KV held for another"] += len(instance.leaving) > 1
 
+    def consider(
+        self, request: Request, instance: Instance, now: float, job: Job | None = None, door: bool = False
+    ) -> bool:
+        queued, before = request.queued_s >= 0, request.demoted
+        dropped = super().consider(request, instance, now, job, door)
+        where = "at the head of a queue" if queued else "when routed"
+        self.met[f"demoted {where}"] += request.demoted and not before
+        if dropped:
+            first = not queued and not instance.prefills
+            self.met["dropped from the head of a queue"] += queued
+            self.met["dropped before encoding"] += first
+            self.met["dropped when routed"] += not queued and not first
+            self.count_jobs(request, instance)
+        return dropped
+
+    def count_jobs(self, request: Request, instance: Instance) -> None:
+        """Where else a request has jobs that is dropped."""
+        others = [each for each in self.instances if each is not instance]
+        waiting = any(job.request is request for each in others for job in each.job_queue)
+        self.met["dropped with jobs elsewhere"] += waiting
+        self.met["dropped with a job running"] += any(
+            job.request is request for each in self.instances for job in each.jobs
+        )
+
+    def admit(self, instance: Instance, request: Request) -> None:
+        super().admit(instance, request)
+        self.met["demoted and served"] += request.demoted
+
     def time_step(self, instance: Instance, now: float) -> None:
         super().time_step(instance, now)
         self.count_step(instance)
@@ -175,9 +209,12 @@ def differences(simulation: Simulation, reference: Reference) -> list[str]:
         *_unlike("status", simulation.state.engines.status, [each.status for each in reference.instances]),
         *_apart("GPU-seconds", simulation.state.engines.held_gpu_s, [_gpu_s(each) for each in reference.instances]),
         *_histogram(simulation, reference),
-        *_unlike("tokens", simulation.state.tbt.tokens.sum(), sum(len(each.token_s) - 1 for each in requests)),
+        *_unlike("tokens", simulation.state.tbt.tokens.sum(), sum(max(0, len(each.token_s) - 1) for each in requests)),
+        *_unlike("failure", hidden.failure, [each.failure for each in requests]),
+        *_apart("failed", hidden.failed_s, [each.failed_s for each in requests]),
+        *_unlike("demoted", hidden.demoted, [each.demoted for each in requests]),
     ]
-    if np.isnan(hidden.finish_s).any() or not simulation.done:
+    if (np.isnan(hidden.finish_s) & (hidden.failure == 0)).any() or not simulation.done:
         found.append("not finished")
     return found
 

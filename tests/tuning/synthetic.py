@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slackwise.simulator import Objectives, Result, preset
-from slackwise.simulator.state import BUCKETS, CLASSES
+from slackwise.simulator.state import BUCKETS, CLASSES, REJECTED
+from slackwise.simulator.verdict import Verdict
 from slackwise.tuning.outcome import Outcome
 
 OBJECTIVES = Objectives(5.0, 5.0, 1.0, 1.0)
@@ -26,7 +27,8 @@ def result(arrival_s: NDArray[np.float64], ttft_s: NDArray[np.float64]) -> Resul
         tbt_s=np.full(count, 0.01),
         end_to_end_s=ttft_s + 0.01,
         met=ttft_s <= OBJECTIVES.text_ttft_s,
-        rejected=~np.isfinite(ttft_s),
+        failure=np.where(np.isfinite(ttft_s), 0, REJECTED).astype(np.int8),
+        verdict=Verdict("finished", 0, "all of them"),
         preprocess_s=np.zeros(count),
         preprocess_wait_s=np.zeros(count),
         preemptions=0,
