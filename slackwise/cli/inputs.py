@@ -19,6 +19,7 @@ from slackwise.latency.model import load_model
 from slackwise.simulator import PRESETS, Configuration, Objectives, disaggregated, isolated, preset
 from slackwise.simulator.configuration_file import read_configuration, read_tuned
 from slackwise.simulator.objectives import SCALES
+from slackwise.simulator.provisioning import setting_of, settings_from
 from slackwise.simulator.workload import IMAGE_CONTEXTS
 from slackwise.traces import Trace, read, scale_rate, slice_time, synthesize
 from slackwise.traces.resample import seconds_from_start
@@ -125,8 +126,11 @@ class Inputs:
 
 
 def changed(configuration: Configuration, settings: Sequence[str], name: str) -> Configuration:
-    """The configuration with `role=name` or `role.knob=value` applied, under `name`."""
-    return replace(configuration, name=name, policies=configuration.policies.changed(settings))
+    """The configuration under `name` with these applied: `role=name`, `role.knob=value` or `provisioning.key=value`."""
+    fleet = dict(found for each in settings if (found := setting_of(each)) is not None)
+    policies = configuration.policies.changed(each for each in settings if setting_of(each) is None)
+    provisioning = settings_from(fleet, configuration.provisioning)
+    return replace(configuration, name=name, policies=policies, provisioning=provisioning)
 
 
 def check_text_instances(inputs: Inputs, configurations: Sequence[Configuration]) -> None:

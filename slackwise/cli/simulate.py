@@ -15,6 +15,7 @@ from slackwise.cli.tables import (
     class_table,
     console,
     failures,
+    fleet_line,
     number,
     objective_line,
     policy_line,
@@ -61,8 +62,9 @@ def command(
     """Serve TRACE (a file, or `synthetic`) with one configuration and print latencies, attainment and load.
 
     Roles of --set: encode_routing, encode_batching, chunking, routing, batching, decode_routing,
-    admission, provisioning. For example
-    --set batching=least_slack --set batching.aging=0.5
+    admission, provisioning. For example --set batching=least_slack --set batching.aging=0.5, or
+    --set provisioning=modserve_ceil --set provisioning.gpu_cap=32, where interval_s, start_s, role_switch_s, gpu_cap
+    and least hold for any policy.
     """
     configuration = inputs.configuration(config)
     configuration = changed(configuration, settings, configuration.name)
@@ -98,6 +100,8 @@ def command(
     click.echo(objective_line(objectives))
     counts = f"{run['preemptions']:,} preemptions, {failures(run)}"
     click.echo(f"Load: utilisation {utilisation(run)}; {number(run['gpu_hours'])} GPU-hours; {counts}")
+    if "fleet" in run:
+        click.echo(fleet_line(run["fleet"]))
     click.echo(verdict_line(run))
     console().print(class_table([run], names=False))
 

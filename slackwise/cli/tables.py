@@ -54,7 +54,7 @@ def policy_line(configuration: Configuration) -> str:
     policies, monolith = configuration.policies, configuration.cluster.topology == "monolith"
     parts = []
     for role, choice in policies.to_dict().items():
-        if role == "provisioning" or choice["name"] == "admit_all" or (monolith and role.startswith("encode")):
+        if choice["name"] in ("fixed_ratio", "admit_all") or (monolith and role.startswith("encode")):
             continue
         declared = policies.policy(role).knobs
         knobs = [f"{knob}={value}" for knob, value in choice["knobs"].items() if value != declared[knob].default]
@@ -65,6 +65,13 @@ def policy_line(configuration: Configuration) -> str:
 def objective_line(objectives: Objectives) -> str:
     """The objectives in one line."""
     return f"Objectives: {objectives.describe()}"
+
+
+def fleet_line(fleet: Mapping[str, Any]) -> str:
+    """What provisioning did, in one line."""
+    pools = [f"{kind} {low} to {high}" for kind, (low, high) in fleet["ready"].items()]
+    done = f"{fleet['started']:,} starts, {fleet['drained']:,} drains, {fleet['switched']:,} role switches"
+    return f"Fleet: {', '.join(pools)} instances ready; {done} in {fleet['turns']:,} turns"
 
 
 def utilisation(run: Mapping[str, Any]) -> str:

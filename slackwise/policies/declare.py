@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,14 +27,20 @@ from slackwise.policies.knobs import Knob, Value, decode_knobs, encode_knobs
 from slackwise.policies.lookup import ASK_ALL, Lookup
 from slackwise.policies.symbols import symbols_in
 
+if TYPE_CHECKING:
+    from slackwise.policies.provisioning.pool import Plan
+
 ROUTING, BATCHING, CHUNKING, ADMISSION, PROVISIONING = "routing", "batching", "chunking", "admission", "provisioning"
 FAMILIES = (ROUTING, BATCHING, CHUNKING, ADMISSION, PROVISIONING)
 """What is decided: which instance, what runs next, how much of it at once, who is served at all, how many instances."""
 
 ARGUMENTS = dict.fromkeys(FAMILIES[:4], ("request", "instance", "now", "params")) | {
-    PROVISIONING: ("pools", "now", "params")
+    PROVISIONING: ("pools", "now", "params", "memory")
 }
 """Arguments of a policy of each family, in order."""
+
+EVERY_S = 60.0
+"""How often a provisioning policy is asked that says nothing else."""
 
 Request: TypeAlias = Any
 """A record of dtype REQUEST, read by attribute."""
@@ -63,6 +69,7 @@ class Policy:
     function: Callable[..., Any]  # plain Python
     order: Order = "changing"  # batching only
     lookup: Lookup = ASK_ALL  # routing only
+    every_s: float | str = EVERY_S  # provisioning only: seconds between two questions, or the knob that says so
 
     def params(self, **knobs: Value) -> Params:
         """float64, shape (number of knobs,), for the compiled function; knobs not named take their default.
@@ -83,6 +90,10 @@ class Policy:
         the offending line if it does not compile.
         """
         return self.function if self.family == PROVISIONING else compile_policy(self.function)
+
+    def interval_s(self, params: Params) -> float:
+        """Seconds between two questions to a provisioning policy with these knobs."""
+        return float(self.values(params)[self.every_s] if isinstance(self.every_s, str) else self.every_s)  # type: ignore[arg-type]
 
     def fixed_order(self, params: Params) -> bool:
         """Whether a queue may rank a waiting request once, at now = 0.0, and never again until the request changes."""
@@ -164,18 +175,29 @@ def admission_policy(*, source: str, **knobs: Knob) -> Callable[[Callable[..., f
     return _declare(ADMISSION, source, knobs)
 
 
-def provisioning_policy(*, source: str, **knobs: Knob) -> Callable[[Callable[..., tuple[int, ...]]], Policy]:
-    """Declare a provisioning policy: target instances of each pool, once an interval, in plain Python."""
-    return _declare(PROVISIONING, source, knobs)
+def provisioning_policy(
+    *, source: str, every_s: float | str = EVERY_S, **knobs: Knob
+) -> Callable[[Callable[..., Plan]], Policy]:
+    """Declare a provisioning policy: a Plan of target instances of each pool, in plain Python.
+
+    It is asked every `every_s` seconds, or as the knob of that name says, unless the configuration says otherwise. What
+    it has to remember it puts into the Plan's memory, which it is handed the next time.
+    """
+    return _declare(PROVISIONING, source, knobs, every_s=every_s)
 
 
 def _declare(
-    family: str, source: str, knobs: dict[str, Knob], order: Order = "changing", lookup: Lookup = ASK_ALL
+    family: str,
+    source: str,
+    knobs: dict[str, Knob],
+    order: Order = "changing",
+    lookup: Lookup = ASK_ALL,
+    every_s: float | str = EVERY_S,
 ) -> Callable[[Callable[..., Any]], Policy]:
     def declare(function: Callable[..., Any]) -> Policy:
         expected, given = ARGUMENTS[family], tuple(inspect.signature(function).parameters)
         if given != expected:
             raise InputError(f"{family} policy '{function.__name__}' takes ({', '.join(expected)}), not {given}")
-        return Policy(function.__name__, family, dict(knobs), source, function, order, lookup)
+        return Policy(function.__name__, family, dict(knobs), source, function, order, lookup, every_s)
 
     return declare

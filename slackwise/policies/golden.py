@@ -14,6 +14,7 @@ from slackwise.errors import CheckError, InputError, unknown
 from slackwise.policies.bundle import ROLES, Policies, checked_keys
 from slackwise.policies.declare import PROVISIONING
 from slackwise.policies.features import INSTANCE, REQUEST
+from slackwise.policies.golden_plan import GoldenPlan, replay_plan
 
 KEYS = ("role", "request", "instance", "now_s", "value")
 DECIDED = tuple(role for role, family in ROLES.items() if family != PROVISIONING)
@@ -65,9 +66,18 @@ def decide(policies: Policies, golden: Golden) -> float:
     return float(policies.policy(golden.role).compiled(request, instance, golden.now_s, policies.params(golden.role)))
 
 
-def replay_golden(policies: Policies, decisions: Iterable[Golden]) -> None:
+def golden_from(document: Any) -> Golden | GoldenPlan:
+    """A golden decision of any role from its JSON form. Raises InputError as `Golden.from_dict` does."""
+    plan = isinstance(document, dict) and document.get("role") == PROVISIONING
+    return GoldenPlan.from_dict(document) if plan else Golden.from_dict(document)
+
+
+def replay_golden(policies: Policies, decisions: Iterable[Golden | GoldenPlan]) -> None:
     """Raise CheckError if any decision comes out differently, in any bit, from the one recorded."""
     for number, golden in enumerate(decisions):
+        if isinstance(golden, GoldenPlan):
+            replay_plan(policies, number, golden)
+            continue
         value = decide(policies, golden)
         if value.hex() != golden.value.hex():
             name = policies.policy(golden.role).name

@@ -21,6 +21,11 @@ SYMBOLS = {
     "b_j": "predicted encode and prefill work waiting on j [s]",
     "c_j": "time to encode a tile on j [s]",
     "D_min": "tightest TTFT objective of any class [s]",
+    "M_s": "load that one instance of pool s serves within the objectives [tokens/s]",
+    "L_s": "load that arrives for pool s [tokens/s]",
+    "N_s": "instances of pool s",
+    "BT_s": "burst tolerance of pool s [1]",
+    "T_s": "time that the work at pool s takes [s]",
 }
 """Symbol -> meaning with unit, as in the comments of `features`."""
 

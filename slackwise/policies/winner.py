@@ -16,7 +16,8 @@ import slackwise
 from slackwise.errors import InputError
 from slackwise.files import write_text
 from slackwise.policies.bundle import Policies, checked_keys
-from slackwise.policies.golden import Golden, replay_golden
+from slackwise.policies.golden import Golden, golden_from, replay_golden
+from slackwise.policies.golden_plan import GoldenPlan
 
 FORMAT = 1
 """Version of the file format: a reader refuses a newer one."""
@@ -39,7 +40,7 @@ class Winner:
     objectives: dict[str, Any]  # the SLOs it was tuned for
     scores: dict[str, Any]  # what it reached, against what, with intervals
     versions: dict[str, str] = field(default_factory=versions)
-    golden: tuple[Golden, ...] = ()
+    golden: tuple[Golden | GoldenPlan, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
@@ -58,7 +59,7 @@ class Winner:
         checked_keys("winner", document, ["format", *names], required=["format", *names])
         _check_kinds(document)
         policies = Policies.from_dict(document["policies"], modules)
-        golden = tuple(Golden.from_dict(each) for each in document["golden"])
+        golden = tuple(golden_from(each) for each in document["golden"])
         replay_golden(policies, golden)
         return cls(**{name: document[name] for name in names} | {"policies": policies, "golden": golden})
 

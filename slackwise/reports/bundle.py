@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from slackwise.policies.bundle import Policies
 from slackwise.policies.golden import record_golden
+from slackwise.policies.golden_plan import GoldenPlan, record_plans
 from slackwise.policies.winner import Winner
 from slackwise.testing.records import random_cases
+from slackwise.testing.views import random_questions
 from slackwise.tuning.search_space import DEFAULT
 from slackwise.tuning.search_study import TUNED, Study
 
@@ -27,8 +30,13 @@ def winner(study: Study) -> Winner:
         cluster=asdict(configuration.cluster) | {"topology": configuration.cluster.topology},
         objectives=study.service.objectives.to_json(),
         scores=_scores(study, name),
-        golden=record_golden(configuration.policies, calls),
+        golden=(*record_golden(configuration.policies, calls), *_plans(configuration.policies, study.plan.seed)),
     )
+
+
+def _plans(policies: Policies, seed: int) -> tuple[GoldenPlan, ...]:
+    """Answers of the provisioning policy about pools of encoders and of text instances."""
+    return record_plans(policies, ((pools, now, ()) for pools, now in random_questions(GOLDEN_CASES, seed, kind=1)))
 
 
 def _scores(study: Study, name: str) -> dict[str, Any]:

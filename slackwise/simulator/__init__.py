@@ -7,6 +7,7 @@ from slackwise.simulator.events_file import write_events
 from slackwise.simulator.metrics import summary
 from slackwise.simulator.objectives import Objectives, isolated
 from slackwise.simulator.presets import PRESETS, disaggregated, preset
+from slackwise.simulator.provisioning import Provisioning
 from slackwise.simulator.result import Result, result_of
 from slackwise.simulator.run import simulate
 from slackwise.simulator.simulation import Simulation
@@ -19,6 +20,7 @@ __all__ = [
     "EventLog",
     "Objectives",
     "Pool",
+    "Provisioning",
     "Result",
     "Simulation",
     "Verdict",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from slackwise.policies.bundle import Policies
 from slackwise.simulator.cluster import Cluster
+from slackwise.simulator.provisioning import Provisioning
 
 
 @dataclass(frozen=True)
@@ -15,3 +16,4 @@ class Configuration:
     name: str
     cluster: Cluster
     policies: Policies
+    provisioning: Provisioning = field(default_factory=Provisioning)

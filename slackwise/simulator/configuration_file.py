@@ -24,6 +24,11 @@ most = 8                             # instances it may grow to, default: instan
 [policies]
 batching = "edf"                     # a policy at its defaults, or with knobs:
 chunking = { name = "per_image", knobs = { fan_out = 8 } }
+provisioning = "modserve_ceil"
+
+[provisioning]                       # default: what simulator.provisioning.Provisioning says
+gpu_cap = 32
+interval_s = 15.0
 """
 
 from __future__ import annotations
@@ -32,7 +37,7 @@ import json
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +52,9 @@ from slackwise.policies.winner import read_winner
 from slackwise.simulator.cluster import Cluster, Pool
 from slackwise.simulator.configuration import Configuration
 from slackwise.simulator.presets import preset
+from slackwise.simulator.provisioning import Provisioning, settings_from
 
-KEYS = ("name", "base", "cluster", "policies")
+KEYS = ("name", "base", "cluster", "policies", "provisioning")
 WHOLE_NUMBERS = ("instances", "tensor_parallel", "most")
 CLUSTER_KEYS = tuple(each.name for each in fields(Cluster) if each.name != "moved")
 
@@ -93,7 +99,9 @@ def configuration_from(document: Mapping[str, Any], model: str, gpu: str, gpus: 
     model, gpu = str(table.get("model", model)), str(table.get("gpu", gpu))
     start = preset(str(document["base"]), model, gpu, gpus) if base else None
     cluster = _cluster(table, load_model(model).name, load_gpu(gpu).name, start)
-    return Configuration(str(document["name"]), cluster, _policies(document.get("policies", {}), start))
+    policies = _policies(document.get("policies", {}), start)
+    provisioning = settings_from(_table("provisioning", document.get("provisioning", {})), Provisioning())
+    return Configuration(str(document["name"]), cluster, policies, provisioning)
 
 
 def write_toml(configuration: Configuration) -> str:
@@ -113,6 +121,8 @@ def write_toml(configuration: Configuration) -> str:
     for role, choice in configuration.policies.to_dict().items():
         knobs = ", ".join(f"{knob} = {_value(value)}" for knob, value in choice["knobs"].items())
         lines.append(f"{role} = {{ name = {_value(choice['name'])}{f', knobs = {{ {knobs} }}' if knobs else ''} }}")
+    given = {key: value for key, value in asdict(configuration.provisioning).items() if value is not None}
+    lines += ["", "[provisioning]", *(f"{key} = {_value(value)}" for key, value in given.items())]
     return "\n".join(lines) + "\n"
 
 

@@ -22,7 +22,7 @@ def summary(result: Result) -> dict[str, Any]:
     """
     classes = {"all": np.ones(len(result.arrival_s), bool)}
     classes |= {name: result.category == at for at, name in enumerate(CLASSES)}
-    return {
+    found = {
         "requests": len(result.arrival_s),
         "rejected": int(result.rejected.sum()),
         "failed": result.failed,
@@ -35,6 +35,28 @@ def summary(result: Result) -> dict[str, Any]:
         "encode_utilisation": result.encode_busy,
         "preprocess": _preprocess(result),
         "classes": {name: class_metrics(result, name, rows) for name, rows in classes.items() if rows.any()},
+    }
+    return found | {"fleet": fleet_metrics(result)} if result.fleet else found
+
+
+def fleet_metrics(result: Result) -> dict[str, Any]:
+    """What provisioning did: turns taken, instances started (or called back), drained (or called off), switched.
+
+    `ready` are the fewest and the most ready instances of each pool (the second of a kind
+    has a prime) at any turn; `timeline` the turns at which
+    the fleet looked other than at the one before.
+    """
+    turns = result.fleet
+    kinds = [kind + "'" * result.pools[:at].count(kind) for at, kind in enumerate(result.pools)]
+    rows = [asdict(turn) for turn in turns]
+    looks = [(turn.targets, turn.ready, turn.starting, turn.draining, turn.gpus) for turn in turns]
+    changed = [at for at, look in enumerate(looks) if at == 0 or look != looks[at - 1]]
+    ready = list(zip(*(turn.ready for turn in turns), strict=True))
+    return {
+        "turns": len(turns),
+        **{name: sum(row[name] for row in rows) for name in ("started", "drained", "switched")},
+        "ready": {kind: [min(counts), max(counts)] for kind, counts in zip(kinds, ready, strict=True)},
+        "timeline": [rows[at] for at in changed],
     }
 
 

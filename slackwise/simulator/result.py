@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slackwise.simulator.cluster import Cluster
+from slackwise.simulator.controller import Tick
 from slackwise.simulator.fleet import held_gpu_s
 from slackwise.simulator.preprocess import alone_seconds
 from slackwise.simulator.simulation import Simulation
@@ -49,6 +50,8 @@ class Result:
     events: int
     steps: int
     parked: int = 0  # requests that still wait for an instance to be ready: there never was one
+    fleet: tuple[Tick, ...] = ()  # turns of the provisioning loop
+    pools: tuple[str, ...] = ()  # kind of each pool that they speak of
 
     @property
     def served(self) -> NDArray[np.bool_]:
@@ -101,6 +104,8 @@ def result_of(simulation: Simulation) -> Result:
         events=int(simulation.state.clock[0].events),
         steps=int(simulation.state.clock[0].steps),
         parked=int(simulation.state.groups.parked.sum()),
+        fleet=simulation.controller.memo.ticks if simulation.controller else (),
+        pools=tuple(pool.stages for pool in simulation.configuration.cluster.pools),
     )
 
 

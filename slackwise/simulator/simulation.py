@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,11 @@ from slackwise.latency.costs import StepCosts
 from slackwise.latency.images import largest_image_tokens
 from slackwise.latency.model import Model, load_model
 from slackwise.latency.transfer import INSIDE, LINKS
-from slackwise.policies.declare import Params, Policy
+from slackwise.policies.declare import EVERY_S, Params, Policy
 from slackwise.policies.features import DECODE, ENCODE, PREFILL
 from slackwise.simulator.cluster import STAGES, Cluster, Pool
 from slackwise.simulator.configuration import Configuration
+from slackwise.simulator.controller import Controller, Memo, Provisioner
 from slackwise.simulator.fleet import count_ready, drainable, draining, exchange, give, startable
 from slackwise.simulator.invariants import check as check_state
 from slackwise.simulator.invariants import next_event_s
@@ -22,6 +24,7 @@ from slackwise.simulator.log import EVERY_KIND
 from slackwise.simulator.objectives import Objectives
 from slackwise.simulator.planting import plant
 from slackwise.simulator.preprocess import image_seconds, ready_times
+from slackwise.simulator.provisioning import changes, gpu_cap, roomy
 from slackwise.simulator.rules import UNLIMITED, EngineRules
 from slackwise.simulator.state import (
     DECODING,
@@ -42,6 +45,7 @@ from slackwise.simulator.state import (
 from slackwise.simulator.workload import Workload, workload
 from slackwise.streams import stream
 from slackwise.traces import Trace
+from slackwise.traces.timestamps import NS_PER_S, parse_time_ns
 
 ROLES = ("encode_routing", "encode_batching", "chunking", "routing", "batching", "decode_routing", "admission")
 """Decisions in the order of the kernel's arguments."""
@@ -50,8 +54,22 @@ ADMIT_ALL = "admit_all"
 """The admission policy that need not be asked."""
 
 
+DAY_S = 86400.0
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A run as it stood: the state, and what its provisioning remembered."""
+
+    state: State
+    memo: Memo | None
+
+
 class Simulation:
     """A trace served by a configuration. Requests that can never fit the KV cache are rejected at the start.
+
+    If the provisioning policy may change the fleet, it is asked once an interval while the run goes on; `provisioner`,
+    any function of (pools, now, memory) that gives a Plan, takes its place.
 
     `run_until(t)` processes every event up to t; in between `state` may be looked at and the fleet changed: `start`,
     `drain`, `move`. With `log` the first so many events are kept (48 bytes each; events.event_log). Raises InputError
@@ -66,10 +84,14 @@ class Simulation:
         seed: int = 0,
         image_context: str = "subtract",
         log: int = 0,
+        provisioner: Provisioner | None = None,
     ) -> None:
-        self.configuration = configuration
-        self.objectives = objectives
+        changing = provisioner is not None or changes(configuration.policies)
         cluster = configuration.cluster
+        if changing:
+            cluster = roomy(configuration.provisioning, cluster)
+        self.configuration = replace(configuration, cluster=cluster)
+        self.objectives = objectives
         self.costs = tuple(cluster.costs(pool) for pool in cluster.pools)
         policies = configuration.policies
         self.decisions = [(policies.policy(role), policies.params(role)) for role in ROLES]
@@ -83,16 +105,36 @@ class Simulation:
         self.output_tokens = np.array(everything.progress.output_tokens)
         self.workload = _without(everything, self.rejected)
         self.source, self.seed = trace.source, seed
+        self.clock_s = parse_time_ns(trace.start) / NS_PER_S % DAY_S
         self.state = self._load(seed)
         self.keep_log(log)
         self.done = False
+        self.controller: Controller | None = None
+        if changing:
+            self.state.clock[0].gpu_cap = gpu_cap(configuration.provisioning, configuration.cluster)
+            self.controller = Controller(self, *self._provisioner(provisioner))
 
     def run_until(self, until_s: float = np.inf, check: bool = False) -> None:
-        """Process every event up to and including `until_s`, in seconds of the trace.
+        """Process every event up to and including `until_s`, in seconds of the trace; provision where it is due.
 
         With `check`, every invariant is looked at after every event time (slow, for debugging); the first that is
         broken raises CheckError.
         """
+        controller = self.controller
+        while controller is not None and controller.memo.next_s <= until_s:
+            self._advance(controller.memo.next_s, check)
+            if self.served:
+                break
+            controller.turn()
+        self._advance(until_s, check)
+
+    @property
+    def served(self) -> bool:
+        """Whether every request has finished or failed."""
+        clock = self.state.clock[0]
+        return bool(clock.finished + clock.failed == clock.request_count)
+
+    def _advance(self, until_s: float, check: bool) -> None:
         while check and (event_s := next_event_s(self.state)) <= until_s and event_s < np.inf:
             since_s = float(self.state.clock[0].now_s)
             self._run(event_s)
@@ -177,14 +219,25 @@ class Simulation:
         self.state.clock[0].log_kinds, self.state.clock[0].logged = EVERY_KIND if limit else 0, 0
         self.state.point()
 
-    def snapshot(self) -> State:
-        """The run as it stands, to come back to with `restore`."""
-        return self.state.copy()
+    def snapshot(self) -> Snapshot:
+        """The run as it stands, what its provisioning remembers included, to come back to with `restore`."""
+        return Snapshot(self.state.copy(), self.controller.memo if self.controller else None)
 
-    def restore(self, snapshot: State) -> None:
+    def restore(self, snapshot: Snapshot) -> None:
         """Go back to a snapshot; what follows is the same to the byte as it was after the snapshot."""
-        self.state.become(snapshot)
+        self.state.become(snapshot.state)
+        if self.controller is not None and snapshot.memo is not None:
+            self.controller.memo = snapshot.memo
         self.done = False
+
+    def _provisioner(self, given: Provisioner | None) -> tuple[Provisioner, float]:
+        """The provisioner of the run, and the seconds between two questions to it."""
+        policies, interval_s = self.configuration.policies, self.configuration.provisioning.interval_s
+        policy, params = policies.policy("provisioning"), policies.params("provisioning")
+        if given is not None:
+            return given, EVERY_S if interval_s is None else interval_s
+        asked: Provisioner = lambda pools, now, memory: policy.function(pools, now, params, memory)  # noqa: E731
+        return asked, policy.interval_s(params) if interval_s is None else interval_s
 
     def _plant(self, state: State) -> None:
         plant(state, dict(zip(ROLES, self.decisions, strict=True)))

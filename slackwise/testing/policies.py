@@ -6,6 +6,7 @@ def test_my_policy() -> None: check_policy(my_policy)
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -28,12 +29,13 @@ from slackwise.policies.declare import (
     Params,
     Policy,
 )
-from slackwise.policies.features import DECODE, ENCODE, PREFILL
+from slackwise.policies.golden_plan import tuples
 from slackwise.policies.hashing import drawn_at
 from slackwise.policies.lookup import DRAWN, MONOTONE, STATIC, TURN
-from slackwise.policies.provisioning.pool import PoolView
+from slackwise.policies.provisioning.pool import Memory, Plan
 from slackwise.streams import stream
 from slackwise.testing.records import Cases, random_cases, random_pool, random_requests
+from slackwise.testing.views import FLEETS, random_questions
 
 MOST_SETTINGS = 48
 """Settings of the knobs that are tried: the defaults, then combinations of their extremes."""
@@ -51,7 +53,7 @@ def check_policy(policy: Policy, seed: int = 0, cases: int = 200) -> None:
         raise CheckError(f"policy '{policy.name}' needs a source and a docstring")
     if policy.family == PROVISIONING:
         for params in settings(policy):
-            check_targets(policy, params)
+            check_plans(policy, params, seed)
         return
     check_compiles(policy)
     sample = random_cases(cases, seed)
@@ -224,13 +226,35 @@ def check_verdicts(policy: Policy, params: Params, values: NDArray[np.float64]) 
         raise _breach(policy, params, f"case {case} gets {values[case]}: it may get {ADMIT}, {DEMOTE} or {DROP}")
 
 
-def check_targets(policy: Policy, params: Params) -> None:
-    """A provisioning policy gives one whole number of instances, 0 or more, for each pool, twice the same."""
-    for pools in _clusters():
-        targets = policy.function(pools, 600.0, params)
-        whole = all(isinstance(each, int) and each >= 0 for each in targets)
-        if len(targets) != len(pools) or not whole or targets != policy.function(pools, 600.0, params):
-            raise _breach(policy, params, f"targets {targets!r} for pools {[pool.name for pool in pools]}")
+def check_plans(policy: Policy, params: Params, seed: int) -> None:
+    """A provisioning policy gives a Plan with one whole number of instances, 0 or more, for each pool.
+
+    Twice the same to the same question; what it remembers is numbers, and survives being written as JSON.
+    """
+    for kind in range(len(FLEETS)):
+        memory: Memory = ()
+        for pools, now in random_questions(12, seed, kind):
+            plan = policy.function(pools, now, params, memory)
+            if not isinstance(plan, Plan) or not _whole(plan.targets, len(pools)):
+                raise _breach(policy, params, f"it answers {plan!r} for pools {[pool.name for pool in pools]}")
+            if plan != policy.function(pools, now, params, memory):
+                raise _breach(policy, params, "the same question gets another answer the second time")
+            memory = _written_and_read(policy, params, plan.memory)
+
+
+def _whole(targets: Sequence[Any], pools: int) -> bool:
+    return len(targets) == pools and all(type(each) is int and each >= 0 for each in targets)
+
+
+def _written_and_read(policy: Policy, params: Params, memory: Memory) -> Memory:
+    """The memory after it was JSON."""
+    try:
+        read: Memory = tuples(json.loads(json.dumps(memory, allow_nan=False)))
+    except (TypeError, ValueError) as error:
+        raise _breach(policy, params, f"its memory cannot be written as JSON: {error}") from None
+    if read != memory:
+        raise _breach(policy, params, f"its memory {memory!r} comes back from JSON as {read!r}")
+    return read
 
 
 def with_images(cases: Cases) -> Cases:
@@ -253,13 +277,6 @@ def _order(values: NDArray[np.float64]) -> NDArray[np.float64]:
     difference = values[:, None] - values[None, :]
     scale = np.maximum(1.0, np.maximum(np.abs(values)[:, None], np.abs(values)[None, :]))
     return np.where(np.abs(difference) <= 1e-9 * scale, 0.0, np.sign(difference))
-
-
-def _clusters() -> tuple[Sequence[PoolView], ...]:
-    encoders = PoolView("image", ENCODE, gpus_per_instance=1, configured=8, ready=8)
-    text = PoolView("text", PREFILL | DECODE, gpus_per_instance=4, configured=2, ready=1, starting=1)
-    monolith = PoolView("monolith", ENCODE | PREFILL | DECODE, gpus_per_instance=4, configured=4, ready=4)
-    return (encoders, text), (monolith,)
 
 
 def _breach(policy: Policy, params: Params, what: str) -> CheckError:

@@ -39,7 +39,16 @@ CATALOGUE = {
     },
     "chunking": {"none", "per_image", "k_images", "tile_budget", "encoder_budget"},
     "admission": {"admit_all", "drop_late", "relegate_late", "bounded_queue"},
-    "provisioning": {"fixed_ratio"},
+    "provisioning": {
+        "fixed_ratio",
+        "modserve_init",
+        "modserve_ceil",
+        "queue_ratio_move",
+        "burst_tolerance",
+        "gain_cost",
+        "rate_match_sweep",
+        "horizontal_autoscaler",
+    },
 }
 
 

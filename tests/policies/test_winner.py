@@ -12,9 +12,11 @@ import pytest
 
 from slackwise.errors import CheckError, InputError, SlackwiseError
 from slackwise.policies.bundle import Policies, PolicyChoice
-from slackwise.policies.golden import record_golden
+from slackwise.policies.golden import Golden, record_golden
+from slackwise.policies.golden_plan import GoldenPlan, record_plans
 from slackwise.policies.winner import Winner, read_winner, write_winner
 from slackwise.testing.records import random_cases
+from slackwise.testing.views import random_questions
 
 
 @pytest.fixture
@@ -25,12 +27,15 @@ def winner() -> Winner:
         chunking=PolicyChoice("tile_budget"),
         routing=PolicyChoice("predicted_completion"),
         batching=PolicyChoice("modality_class_aging"),
+        provisioning=PolicyChoice("horizontal_autoscaler"),
     )
     cases = random_cases(16, seed=3)
     golden = record_golden(policies, zip(cases.requests, cases.instances, cases.nows, strict=True))
+    memory = (((1.0, 3),), ((1.0, 5),))
+    plans = record_plans(policies, [(pools, now, memory) for pools, now in random_questions(3, 0, kind=1)])
     cluster = {"text": {"instances": 2, "tensor_parallel": 4}, "image": {"instances": 8, "tensor_parallel": 1}}
     tuned_for = ("llama-3.2-11b", "A100-80GB", cluster, {"ttft_text_s": 0.5})
-    return Winner(policies, *tuned_for, scores={"goodput": 0.9}, golden=golden)
+    return Winner(policies, *tuned_for, scores={"goodput": 0.9}, golden=(*golden, *plans))
 
 
 @pytest.fixture
@@ -54,9 +59,20 @@ def test_a_winner_comes_back_as_it_was(winner: Winner, tmp_path: Path) -> None:
 
 
 def test_golden_decisions_cover_every_role_and_infinite_costs(winner: Winner) -> None:
-    roles = {"encode_routing", "encode_batching", "chunking", "routing", "batching", "decode_routing", "admission"}
-    assert {each.role for each in winner.golden} == roles
-    assert any(each.value == math.inf for each in winner.golden)
+    roles = {"encode_routing", "encode_batching", "chunking", "routing", "batching", "decode_routing"}
+    roles |= {"admission", "provisioning"}
+    assert {each.to_dict()["role"] for each in winner.golden} == roles
+    assert any(each.value == math.inf for each in winner.golden if isinstance(each, Golden))
+    assert any(each.plan.memory for each in winner.golden if isinstance(each, GoldenPlan))
+
+
+def test_another_plan_is_refused(changed: Callable[[Callable[[dict[str, Any]], object]], Path]) -> None:
+    def nudge(document: dict[str, Any]) -> None:
+        golden = next(each for each in document["golden"] if each["role"] == "provisioning")
+        golden["plan"]["targets"][0] += 1
+
+    with pytest.raises(CheckError, match="provisioning policy 'horizontal_autoscaler' gives Plan"):
+        read_winner(changed(nudge))
 
 
 def test_one_bit_of_difference_in_a_decision_is_refused(
@@ -87,6 +103,9 @@ def test_a_knob_changed_by_hand_is_refused(changed: Callable[[Callable[[dict[str
         (lambda document: document.update(gpu=5), "gpu must be a str, not int"),
         (lambda document: document.update(golden={}), "golden must be a list, not dict"),
         (lambda document: document["golden"][0].update(role="batch"), "did you mean 'batching'?"),
+        (lambda document: document["golden"][-1].update(pools=5), "a golden plan has a list of pools"),
+        (lambda document: document["golden"][-1]["plan"].update(target=5), "did you mean 'targets'?"),
+        (lambda document: document["golden"][-1]["pools"][0].update(gpus=5), "did you mean 'gpus_per_instance'?"),
         (lambda document: document["golden"][0].update(now_s="soon"), "now_s must be a number, not 'soon'"),
         (lambda document: document["golden"][0].update(value=10**400), "value must be a number"),
         (lambda document: document["golden"][0]["request"].update(imagez=1), "did you mean 'images'?"),

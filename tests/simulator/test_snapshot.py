@@ -50,6 +50,6 @@ def test_a_snapshot_does_not_move_while_its_run_goes_on() -> None:
     made = random_simulation(Shape(requests=40), 5)
     made.run_until(float(made.state.requests.arrival_s[20]))
     snapshot = made.snapshot()
-    before = snapshot.progress.tobytes()
+    before = snapshot.state.progress.tobytes()
     made.run_until()
-    assert snapshot.progress.tobytes() == before
+    assert snapshot.state.progress.tobytes() == before

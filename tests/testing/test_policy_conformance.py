@@ -22,7 +22,7 @@ from slackwise.policies import (
 )
 from slackwise.policies.declare import Instance, Params, Request
 from slackwise.policies.lookup import DRAWN, STATIC, Lookup, monotone
-from slackwise.policies.provisioning.pool import PoolView
+from slackwise.policies.provisioning.pool import Memory, Plan, PoolView
 from slackwise.testing.policies import check_policy, settings
 from slackwise.testing.records import random_cases
 
@@ -135,9 +135,31 @@ def looks_elsewhere(request: Request, instance: Instance, now: float, params: Pa
 
 
 @provisioning_policy(source="test")
-def too_few_targets(pools: Sequence[PoolView], now: float, params: Params) -> tuple[int, ...]:
+def too_few_targets(pools: Sequence[PoolView], now: float, params: Params, memory: Memory) -> Plan:
     """One target, however many pools."""
-    return (1,)
+    return Plan((1,))
+
+
+@provisioning_policy(source="test")
+def forgets_itself(pools: Sequence[PoolView], now: float, params: Params, memory: Memory) -> Plan:
+    """Another answer each time."""
+    CALLS.append(now)
+    return Plan(tuple(len(CALLS) for _ in pools))
+
+
+@provisioning_policy(source="test")
+def remembers_objects(pools: Sequence[PoolView], now: float, params: Params, memory: Memory) -> Plan:
+    """A memory that is no data."""
+    return Plan(tuple(1 for _ in pools), (pools[0],))
+
+
+@provisioning_policy(source="test")
+def remembers_lists(pools: Sequence[PoolView], now: float, params: Params, memory: Memory) -> Plan:
+    """A memory that can be changed behind one's back."""
+    return Plan(tuple(1 for _ in pools), ([now],))
+
+
+CALLS: list[float] = []
 
 
 BREACHES = [
@@ -154,7 +176,10 @@ BREACHES = [
     (static_in_name_only, "declared static, yet"),
     (falls_with_what_rises, "declared monotone, yet"),
     (looks_elsewhere, "is the cheapest, not among"),
-    (too_few_targets, r"targets \(1,\) for pools \['image', 'text'\]"),
+    (too_few_targets, r"answers Plan\(targets=\(1,\).* for pools \['E', 'PD'\]"),
+    (forgets_itself, "the same question gets another answer the second time"),
+    (remembers_objects, "its memory cannot be written as JSON"),
+    (remembers_lists, "comes back from JSON as"),
     pytest.param(unknown_feature, "request has no feature 'output_tokens'", marks=jit),
     pytest.param(wraps_around, "plain Python gives", marks=jit),
 ]

@@ -9,7 +9,7 @@ import numpy as np
 from slackwise.policies.declare import Params, provisioning_policy
 from slackwise.policies.features import ENCODE
 from slackwise.policies.knobs import IntRange
-from slackwise.policies.provisioning.pool import PoolView
+from slackwise.policies.provisioning.pool import Memory, Plan, PoolView
 
 
 @provisioning_policy(
@@ -17,7 +17,7 @@ from slackwise.policies.provisioning.pool import PoolView
     text=IntRange(1, 1024, default=None, log=True, none="as configured"),
     image=IntRange(1, 1024, default=None, log=True, none="as configured"),
 )
-def fixed_ratio(pools: Sequence[PoolView], now: float, params: Params) -> tuple[int, ...]:
+def fixed_ratio(pools: Sequence[PoolView], now: float, params: Params, memory: Memory) -> Plan:
     """Constant counts of text and image instances.
 
     Formula: target [instances] of a pool that only encodes = `image`, of any other = `text`; without a value, the count
@@ -31,4 +31,4 @@ def fixed_ratio(pools: Sequence[PoolView], now: float, params: Params) -> tuple[
         count = image if pool.stages == ENCODE else text
         return int(count) if np.isfinite(count) else pool.configured
 
-    return tuple(target(pool) for pool in pools)
+    return Plan(tuple(target(pool) for pool in pools))
