@@ -73,6 +73,21 @@ def _rest(found: dict[str, dict[str, dict[str, dict[str, object]]]]) -> dict[str
     return {key: value for key, value in found["policies"]["batching"]["knobs"].items() if key != "aging"}
 
 
+def test_a_fleet_that_changes_is_told_in_a_line_and_turn_by_turn(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("simulate", *QUICK, "--config", "modserve+provisioning=horizontal_autoscaler")
+    settings = ("--set", "provisioning.start_s=20", "--set", "provisioning.interval_s=30")
+    out = printed(capsys, *arguments, *settings)
+    assert "provisioning horizontal_autoscaler" in out
+    assert "Fleet: E " in out
+    found = document(capsys, *arguments, *settings)
+    fleet, static = found["fleet"], document(capsys, "simulate", *QUICK, "--config", "modserve")
+    assert 12 <= fleet["turns"] <= 16
+    assert fleet["drained"] > 0
+    assert fleet["timeline"][0]["time_s"] == pytest.approx(30.0, abs=1.0)
+    assert found["gpu_hours"] < static["gpu_hours"]
+    assert "fleet" not in static
+
+
 def test_print_config_prints_that_configuration(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     text = printed(capsys, "simulate", "synthetic", "--config", "modserve", "--set", "batching=edf", "--print-config")
     expected = preset("modserve", MODEL)
@@ -134,6 +149,9 @@ def test_real_traces_run_through(
         (["--set", "batching=least_slack", "--set", "batching.agin=1"], "did you mean 'aging'"),
         (["--set", "batching=least_slack", "--set", "batching.aging=9"], "0.0 to 2.0"),
         (["--set", "bathing=edf"], "did you mean 'batching'"),
+        (["--set", "provisioning.gpu_cap=8", "--set", "provisioning=gain_cost"], "less than the 16 GPUs"),
+        (["--set", "provisioning.start_s=soon"], "provisioning.start_s = 'soon' must be a number"),
+        (["--set", "provisioning.interval_s=0"], "must be positive"),
         (["--model", "InternVL2.5-62B"], "did you mean 'InternVL2.5-26B'"),
         (["--gpu", "H20O"], "did you mean 'H200'"),
         (["--config", "vlm"], "did you mean 'vllm'"),

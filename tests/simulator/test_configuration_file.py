@@ -51,6 +51,30 @@ def test_every_preset_comes_back_from_its_toml(name: str) -> None:
     assert configuration_from(tomllib.loads(write_toml(written)), MODEL, "A100-80GB", 16) == written
 
 
+def test_provisioning_is_read_and_written_back(tmp_path: Path) -> None:
+    path, more = tmp_path / "mine.toml", 'provisioning = "gain_cost"\n[provisioning]\ngpu_cap = 20\nstart_s = 30\n'
+    path.write_text(WHOLE.replace("instances = 2", "instances = 2\nmost = 3") + more, encoding="utf-8")
+    found = read_configuration(path, MODEL, "A100-80GB", 16)
+    assert (found.provisioning.gpu_cap, found.provisioning.start_s, found.provisioning.least) == (20, 30, 1)
+    assert [pool.ceiling for pool in found.cluster.pools] == [4, 3]
+    assert found.policies.provisioning.name == "gain_cost"
+    assert configuration_from(tomllib.loads(write_toml(found)), MODEL, "A100-80GB", 16) == found
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("gpu_kap = 20", "unknown key of provisioning 'gpu_kap': did you mean 'gpu_cap'?"),
+        ("gpu_cap = 20.5", "provisioning.gpu_cap = 20.5 must be a whole number"),
+        ("start_s = true", "provisioning.start_s = True must be a number"),
+    ],
+)
+def test_a_wrong_setting_of_provisioning_is_named(line: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as error:
+        read(tmp_path, f"{WHOLE}[provisioning]\n{line}\n")
+    assert words in str(error.value)
+
+
 def test_servers_written_out_are_read_and_written_back(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(WHOLE.replace('"spread"', "[[0, 0, 1, 1], [0, 2]]"), encoding="utf-8")
