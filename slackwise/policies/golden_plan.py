@@ -25,7 +25,8 @@ class GoldenPlan:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
-        return {"role": PROVISIONING} | asdict(self)
+        written: dict[str, Any] = _lists({"role": PROVISIONING} | asdict(self))
+        return written
 
     @classmethod
     def from_dict(cls, document: Any) -> GoldenPlan:
@@ -66,6 +67,13 @@ def replay_plan(policies: Policies, number: int, golden: GoldenPlan) -> None:
 def tuples(value: Any) -> Any:
     """JSON with its lists as tuples: what was a memory before it was written."""
     return tuple(tuples(each) for each in value) if isinstance(value, list) else value
+
+
+def _lists(value: Any) -> Any:
+    """Tuples as the lists that JSON has."""
+    if isinstance(value, dict):
+        return {key: _lists(each) for key, each in value.items()}
+    return [_lists(each) for each in value] if isinstance(value, tuple) else value
 
 
 def _view(document: Any) -> PoolView:
