@@ -11,6 +11,7 @@ import click
 from slackwise.cli.inputs import Inputs, changed, check_text_instances, input_options
 from slackwise.cli.options import check_output, json_option, out_option, print_json, write_json
 from slackwise.cli.progress import working
+from slackwise.cli.stage_tables import interval_line, stage_lines, stage_table
 from slackwise.cli.tables import (
     class_table,
     console,
@@ -24,10 +25,14 @@ from slackwise.cli.tables import (
     utilisation,
     verdict_line,
 )
+from slackwise.cli.trace import duration_s
 from slackwise.optional import require
 from slackwise.simulator import Simulation, event_log, result_of, summary, write_events
 from slackwise.simulator.configuration_file import write_toml
 from slackwise.simulator.events_file import check_suffix
+from slackwise.simulator.samples import fragmentation
+from slackwise.simulator.warmup import mser5
+from slackwise.tuning.confidence import confidence
 
 
 @click.command()
@@ -46,6 +51,11 @@ from slackwise.simulator.events_file import check_suffix
     "--events", type=click.Path(path_type=Path), help="Log what happens: .parquet, or .json[.gz] for Perfetto."
 )
 @click.option("--event-limit", type=click.IntRange(min=1), default=1_000_000, show_default=True, help="Events to log.")
+@click.option(
+    "--warm-up", metavar="SECONDS|mser5", help="Serve the first seconds (also 15min, 2h) but do not judge them."
+)
+@click.option("--resamples", type=click.IntRange(0, 100_000), default=1000, show_default=True, help="0: no intervals.")
+@click.option("--stages", is_flag=True, help="Show where the time goes: stages, idleness, starvation, fairness.")
 @out_option
 @json_option
 def command(
@@ -56,6 +66,9 @@ def command(
     print_config: bool,
     events: Path | None,
     event_limit: int,
+    warm_up: str | None,
+    resamples: int,
+    stages: bool,
     out: Path | None,
     as_json: bool,
 ) -> None:
@@ -74,12 +87,13 @@ def command(
         return
     check_output(out)
     check_events(events)
+    warm_up_s = warm_up_given(warm_up)
     objectives, trace = inputs.objectives(configuration), inputs.trace()
     limit = event_limit if events is not None else 0
     with working(f"simulating {len(trace):,} requests"):
         simulation = Simulation(trace, configuration, objectives, inputs.seed, inputs.image_context, limit)
-        simulation.run_until(simulation.arrival_s[-1] + (math.inf if drain_limit_s is None else drain_limit_s))
-        run = summary(result_of(simulation))
+        found = warm_up_found(simulation) if warm_up_s is None else warm_up_s
+        run = serve(simulation, found, resamples, math.inf if drain_limit_s is None else drain_limit_s)
     write_log(simulation, events)
     document: dict[str, Any] = {
         "trace": trace_facts(trace, inputs.image_context),
@@ -103,7 +117,42 @@ def command(
     if "fleet" in run:
         click.echo(fleet_line(run["fleet"]))
     click.echo(verdict_line(run))
+    click.echo(interval_line(run))
+    if run["warm_up"]["requests"]:
+        left_out = f"{run['warm_up']['requests']:,} requests of the first {number(run['warm_up']['seconds'])} s"
+        click.echo(f"Warm-up: {left_out} are served but not judged")
     console().print(class_table([run], names=False))
+    if stages:
+        console().print(stage_table(run))
+        for line in stage_lines(run):
+            click.echo(line)
+
+
+def warm_up_given(text: str | None) -> float | None:
+    """Seconds of a warm-up given as a length of time, 0 for none; None if a rule is to find it. InputError else."""
+    if text is None:
+        return 0.0
+    return None if text.lower() == "mser5" else duration_s(text)
+
+
+def warm_up_found(simulation: Simulation) -> float:
+    """Seconds of warm-up that the rule MSER-5 finds in the TTFTs of a run to the end."""
+    begun = simulation.snapshot()
+    simulation.run_until()
+    whole = result_of(simulation)
+    simulation.restore(begun)
+    return float(whole.arrival_s[mser5(whole.ttft_s)] - whole.arrival_s[0])
+
+
+def serve(simulation: Simulation, warm_up_s: float, resamples: int, drain_limit_s: float) -> dict[str, Any]:
+    """Run to the end; the metrics, with what was seen on the way and the intervals."""
+    watch = simulation.watch()
+    if warm_up_s:
+        simulation.warm_up(warm_up_s)
+    simulation.run_until(simulation.arrival_s[-1] + drain_limit_s)
+    result = result_of(simulation)
+    idle, sure = fragmentation(watch.samples(simulation.state)), confidence([result], simulation.seed, None, resamples)
+    return summary(result) | {"fragmentation": idle, "confidence": sure.to_json()}
 
 
 def check_events(path: Path | None) -> None:

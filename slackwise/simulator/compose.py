@@ -10,6 +10,7 @@ from slackwise.simulator import heap
 from slackwise.simulator.encode import take_jobs
 from slackwise.simulator.log import ADMITTED, note
 from slackwise.simulator.queueing import awaits_images, rank_request, reconsider, rerank_requests, tokens_here
+from slackwise.simulator.stamps import earliest
 from slackwise.simulator.tables import (
     decode_heap,
     engine_of,
@@ -146,7 +147,12 @@ def leave_queue(s: Any, instance: int) -> int:
     seen.waiting -= 1
     seen.running += 1
     note(s, ADMITTED, request, instance, 0, 0)
-    progress_of(s, request).admitted = engine.admissions
+    progress = progress_of(s, request)
+    if seen.stages & PREFILL:
+        progress.prefill_begun_s = earliest(progress.prefill_begun_s, s.now_s)
+    else:
+        progress.decode_begun_s = earliest(progress.decode_begun_s, s.now_s)
+    progress.admitted = engine.admissions
     engine.admissions += 1
     return request
 

@@ -11,6 +11,7 @@ from slackwise.jit import part
 from slackwise.simulator import heap
 from slackwise.simulator.admission import DEMOTE, DROP, demote, fail, verdict
 from slackwise.simulator.dispatch import choose, order_of, refresh_backlog, refresh_composing
+from slackwise.simulator.stamps import earliest
 from slackwise.simulator.state import DROPPED, ENCODING
 from slackwise.simulator.tables import (
     costs_of,
@@ -156,6 +157,8 @@ def take_jobs(s: Any, encoder: int, now: float, policies: Any) -> None:
             return
         heap.pop(job_heap(s, encoder), engine.queued_jobs)
         engine.queued_jobs -= 1
+        progress = progress_of(s, job_of(s, job).request)
+        progress.encode_begun_s = earliest(progress.encode_begun_s, now)
         engine.step_tiles += images * entry.tiles_per_image
         seen.encoder_budget_left -= tokens
         seen.in_service_image_tokens += tokens

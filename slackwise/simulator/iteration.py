@@ -87,8 +87,12 @@ def start_mixed(s: Any, instance: int, now: float) -> None:
     costs, linear_s, tiles = costs_of(s, engine.pool), pool_of(s, engine.pool).linear_s, engine.step_tiles
     text_only = engine.step_images == 0 and (decodes == 0 or text_decodes(s, instance))
     seconds = step_seconds(costs, linear_s, tokens, kv_tokens, engine.step_pairs, tiles, text_only)
+    encode_s = 0.0
     if engine.step_tiles > 0:
-        engine.encode_busy_s += costs.encode_step_s + costs.encode_s_per_tile * engine.step_tiles
+        encode_s = costs.encode_step_s + costs.encode_s_per_tile * engine.step_tiles
+        engine.encode_busy_s += encode_s
+    if engine.step_tokens > 0:
+        engine.prefill_busy_s += seconds - encode_s
     engine.leap_steps, engine.leaping = 1, 0
     engine.step_start_s, engine.step_end_s = now, now + seconds
     seen.busy_since_s, seen.busy_until_s = now, now + seconds

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from slackwise.simulator.fairness import fairness, starvation
 from slackwise.simulator.result import Result, tbt_quantile_s
 from slackwise.simulator.state import CLASSES
 
@@ -18,7 +19,9 @@ def summary(result: Result) -> dict[str, Any]:
     """All metrics of a run, ready for JSON (None where a number does not exist): the fleet, then each class.
 
     `ttft_s` and `end_to_end_s` over requests, `tbt_s` over tokens, `attainment` = share of requests that met both
-    objectives, `goodput_rps` = those per second.
+    objectives, `goodput_rps` = those per second; `stages` = seconds in each stage (stages.STAGES) over the requests
+    that passed it; `stage_utilisation` = shares of the instances' time by what their steps did; `starvation` and
+    `fairness` as in fairness.py.
     """
     classes = {"all": np.ones(len(result.arrival_s), bool)}
     classes |= {name: result.category == at for at, name in enumerate(CLASSES)}
@@ -34,6 +37,10 @@ def summary(result: Result) -> dict[str, Any]:
         "utilisation": result.busy,
         "encode_utilisation": result.encode_busy,
         "preprocess": _preprocess(result),
+        "stage_utilisation": stage_utilisation(result),
+        "starvation": starvation(result),
+        "fairness": fairness(result),
+        "warm_up": {"seconds": result.warm_up_s, "requests": result.warm_up_requests},
         "classes": {name: class_metrics(result, name, rows) for name, rows in classes.items() if rows.any()},
     }
     return found | {"fleet": fleet_metrics(result)} if result.fleet else found
@@ -71,6 +78,7 @@ def class_metrics(result: Result, name: str, rows: NDArray[np.bool_]) -> dict[st
         "ttft_s": _distribution(result.ttft_s[rows]),
         "tbt_s": {key: _finite(value) for key, value in tbt.items()},
         "end_to_end_s": _distribution(result.end_to_end_s[rows]),
+        "stages": {stage: _passed(seconds[rows]) for stage, seconds in result.stages.items()},
         "attainment": float(result.met[rows].mean()),
         "goodput_rps": float(result.met[rows].sum() / result.span_s),
         "output_tokens_per_s": float(result.output_tokens[rows][served].sum() / result.span_s),
@@ -88,9 +96,27 @@ def _preprocess(result: Result) -> dict[str, Any] | None:
     }
 
 
+def stage_utilisation(result: Result) -> dict[str, dict[str, float]]:
+    """Shares of the time of each kind of instances: the encode part of steps; the rest of those that compute prompts,
+    decodes beside them included; steps that only decode; idle."""
+    found = {}
+    for kind, busy in result.busy.items():
+        encode, prefill = result.encode_busy[kind], result.prefill_busy[kind]
+        decode = max(0.0, busy - encode - prefill)
+        found[kind] = {"encode": encode, "prefill": prefill, "decode": decode, "idle": max(0.0, 1.0 - busy)}
+    return found
+
+
+def _passed(seconds: NDArray[np.float64]) -> dict[str, Any] | None:
+    """Distribution over the requests that passed a stage, and how many did; None if nobody did."""
+    passed = seconds[~np.isnan(seconds)]
+    return {"requests": len(passed)} | _distribution(passed) if len(passed) else None
+
+
 def _distribution(values: NDArray[np.float64]) -> dict[str, float | None]:
-    quantiles = {key: float(np.quantile(values, value, method="higher")) for key, value in QUANTILES.items()}
-    return {key: _finite(value) for key, value in ({"mean": float(values.mean())} | quantiles).items()}
+    quantiles = np.quantile(values, list(QUANTILES.values()), method="higher")
+    found = {"mean": values.mean()} | dict(zip(QUANTILES, quantiles, strict=True))
+    return {key: _finite(float(value)) for key, value in found.items()}
 
 
 def _finite(value: float) -> float | None:

@@ -14,6 +14,7 @@ from slackwise.simulator.dispatch import choose, order_of, park, refresh_backlog
 from slackwise.simulator.index import note_change
 from slackwise.simulator.leap import leap_seconds, steps_to_reach
 from slackwise.simulator.log import PREEMPTED, QUEUED, note
+from slackwise.simulator.stamps import earliest
 from slackwise.simulator.state import DROPPED, PREFILLING
 from slackwise.simulator.tables import (
     costs_of,
@@ -137,7 +138,12 @@ def deliver(s: Any, request: int, now: float, policies: Any) -> None:
     """Queue a request at its instance, which now has all it needs for it."""
     instance = progress_of(s, request).instance
     note(s, QUEUED, request, instance, 0, 0)
-    if progress_of(s, request).images_missing == 0:
+    progress = progress_of(s, request)
+    if instance_of(s, instance).stages & PREFILL:
+        progress.queued_s = earliest(progress.queued_s, now)
+    else:
+        progress.decode_queued_s = earliest(progress.decode_queued_s, now)
+    if progress.images_missing == 0:
         request_of(s, request).transfer_estimate_s = 0.0
     enqueue(s, instance, request, now, policies)
     engine = engine_of(s, instance)

@@ -86,6 +86,7 @@ class Request:
     failed_s: float = math.nan
     encoded_s: float = math.nan
     finish_s: float = math.nan
+    stamps: dict[str, float] = field(default_factory=dict)  # when something first happened to it
     token_s: list[float] = field(default_factory=list)
 
 
@@ -658,6 +659,7 @@ class Reference:
         request.in_transit, request.coming = self.missing(request) > 0, False
         request.queued_s = now
         instance.queue.append(request)
+        request.stamps.setdefault("queued_s" if instance.prefills else "decode_queued_s", now)
         if self.seat(instance):
             self.wake(instance, now)
 
@@ -715,9 +717,18 @@ class Reference:
             return False
         return not all(self.awaits_images(each) for each in instance.prefilling)
 
+    @staticmethod
+    def stamp_begun(instance: Instance, now: float) -> None:
+        """Remember when jobs, prefills and decodes first ran."""
+        for job in instance.jobs:
+            job.request.stamps.setdefault("encode_begun_s", now)
+        for each in instance.prefilling if instance.prefills else instance.decoding:
+            each.stamps.setdefault("prefill_begun_s" if instance.prefills else "decode_begun_s", now)
+
     def time_step(self, instance: Instance, now: float) -> None:
         """Set the end of the composed step."""
         instance.end_s, decodes, chunks = math.inf, instance.decodes_now, instance.chunks
+        self.stamp_begun(instance, now)
         if not decodes and not chunks and not instance.jobs:
             self.retire_if_empty(instance, now)
             return

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from slackwise.simulator.cluster import Cluster
 from slackwise.simulator.controller import Tick
 from slackwise.simulator.fleet import held_gpu_s
 from slackwise.simulator.preprocess import alone_seconds
 from slackwise.simulator.simulation import Simulation
+from slackwise.simulator.stages import stage_seconds
 from slackwise.simulator.state import (
     BUCKETS,
     BUCKETS_PER_DECADE,
@@ -21,6 +21,7 @@ from slackwise.simulator.state import (
     UNFINISHED,
 )
 from slackwise.simulator.verdict import Verdict, verdict
+from slackwise.simulator.warmup import Mark
 
 SHORTEST_SPAN_S = 1e-6
 """Of a run that is over at once, since rates divide by it."""
@@ -28,7 +29,10 @@ SHORTEST_SPAN_S = 1e-6
 
 @dataclass(frozen=True)
 class Result:
-    """A run of n requests, in the trace's order. What a failed request never reached is infinite; it meets nothing."""
+    """A run of n requests, in the trace's order. What a failed request never reached is infinite; it meets nothing.
+
+    With a warm-up the requests that arrived in it are left out; tokens, busy shares and GPU-seconds count from its end.
+    """
 
     arrival_s: NDArray[np.float64]  # (n,)
     category: NDArray[np.int32]  # (n,) index into state.CLASSES
@@ -36,6 +40,8 @@ class Result:
     ttft_s: NDArray[np.float64]  # (n,) time to first token
     tbt_s: NDArray[np.float64]  # (n,) mean time between the request's tokens, 0 for a single token
     end_to_end_s: NDArray[np.float64]  # (n,)
+    ttft_objective_s: NDArray[np.float64]  # (n,)
+    stages: dict[str, NDArray[np.float64]]  # (n,) each: seconds of waiting and service by stage (stages.STAGES)
     met: NDArray[np.bool_]  # (n,) TTFT within its objective and mean TBT within its own
     failure: NDArray[np.int8]  # (n,) index into state.FAILURES, 0 if it was served to its end
     verdict: Verdict
@@ -47,11 +53,14 @@ class Result:
     gpu_s: float  # GPUs charged, from the order to start an instance (or the first arrival) to its release
     busy: dict[str, float]  # share of the time charged in which the instances of a pool were in a step, by kind
     encode_busy: dict[str, float]  # ... in the encode part of a step
+    prefill_busy: dict[str, float]  # ... in the rest of a step that computed prompt tokens
     events: int
     steps: int
     parked: int = 0  # requests that still wait for an instance to be ready: there never was one
     fleet: tuple[Tick, ...] = ()  # turns of the provisioning loop
     pools: tuple[str, ...] = ()  # kind of each pool that they speak of
+    warm_up_s: float = 0.0
+    warm_up_requests: int = 0  # left out
 
     @property
     def served(self) -> NDArray[np.bool_]:
@@ -82,14 +91,16 @@ def result_of(simulation: Simulation) -> Result:
     preprocess, waited = _preprocessing(simulation, kept)
     failure, ended = _failures(simulation), verdict_of(simulation)
     end = _last_s(simulation, ended)
-    span = max(SHORTEST_SPAN_S, end - float(arrival[0]))
-    return Result(
+    span = max(SHORTEST_SPAN_S, end - _begin_s(simulation))
+    result = Result(
         arrival_s=arrival,
         category=simulation.category,
         output_tokens=output,
         ttft_s=ttft,
         tbt_s=tbt,
         end_to_end_s=finish - arrival,
+        ttft_objective_s=_spread(requests.deadline_s - requests.arrival_s, kept, np.nan),
+        stages=stage_seconds(simulation),
         met=met,
         failure=failure,
         verdict=ended,
@@ -98,15 +109,17 @@ def result_of(simulation: Simulation) -> Result:
         preemptions=int(hidden.preemptions.sum()),
         tbt_tokens=simulation.state.tbt.tokens.copy(),
         span_s=span,
-        gpu_s=float(held_gpu_s(simulation.state, end).sum()),
+        gpu_s=float(_held_gpu_s(simulation, end).sum()),
         busy=_shares(simulation, "busy_s", end),
         encode_busy=_shares(simulation, "encode_busy_s", end),
+        prefill_busy=_shares(simulation, "prefill_busy_s", end),
         events=int(simulation.state.clock[0].events),
         steps=int(simulation.state.clock[0].steps),
         parked=int(simulation.state.groups.parked.sum()),
         fleet=simulation.controller.memo.ticks if simulation.controller else (),
         pools=tuple(pool.stages for pool in simulation.configuration.cluster.pools),
     )
+    return result if simulation.mark is None else _after(result, simulation, simulation.mark)
 
 
 def tbt_quantile_s(tokens: NDArray[np.int64], quantile: float) -> float:
@@ -163,12 +176,42 @@ def _spread(kept_values: NDArray[np.float64], kept: NDArray[np.bool_], rest: flo
     return values
 
 
+def _begin_s(simulation: Simulation) -> float:
+    """Where the span begins."""
+    return float(simulation.arrival_s[0]) if simulation.mark is None else simulation.mark.since_s
+
+
+def _after(result: Result, simulation: Simulation, mark: Mark) -> Result:
+    """The result of those who arrived after a warm-up, and of the tokens since."""
+    first = int(np.searchsorted(result.arrival_s, mark.since_s))
+    columns = (each.name for each in fields(Result) if isinstance(getattr(result, each.name), np.ndarray))
+    later = {name: getattr(result, name)[first:] for name in columns if name != "tbt_tokens"}
+    preempted = _spread(simulation.workload.progress.preemptions, ~simulation.rejected, 0)
+    return replace(
+        result,
+        **later,
+        stages={name: seconds[first:] for name, seconds in result.stages.items()},
+        preemptions=int(preempted[first:].sum()),
+        tbt_tokens=result.tbt_tokens - mark.tbt_tokens,
+        warm_up_s=mark.since_s - float(result.arrival_s[0]),
+        warm_up_requests=first,
+    )
+
+
+def _held_gpu_s(simulation: Simulation, end_s: float) -> NDArray[np.float64]:
+    """GPU-seconds charged to each instance, since the warm-up if there was one, shape (m,)."""
+    charged = held_gpu_s(simulation.state, end_s)
+    return charged if simulation.mark is None else charged - simulation.mark.held_gpu_s
+
+
 def _shares(simulation: Simulation, field: str, end_s: float) -> dict[str, float]:
-    cluster: Cluster = simulation.configuration.cluster
-    engines, held_gpu = simulation.state.engines, held_gpu_s(simulation.state, end_s)
-    shares = {}
+    """GPU-seconds of the instances of each kind in which they did something, as a share of those charged."""
+    cluster, engines = simulation.configuration.cluster, simulation.state.engines
+    seconds, held_gpu = engines[field], _held_gpu_s(simulation, end_s)
+    if simulation.mark is not None:
+        seconds = seconds - simulation.mark.engines[field]
+    spent = {pool.stages: np.zeros(2) for pool in cluster.pools}
     for at, pool in enumerate(cluster.pools):
         rows = engines.pool == at
-        charged_gpu_s = max(SHORTEST_SPAN_S, held_gpu[rows].sum())
-        shares[pool.stages] = float(engines[field][rows].sum() * pool.tensor_parallel / charged_gpu_s)
-    return shares
+        spent[pool.stages] += seconds[rows].sum() * pool.tensor_parallel, held_gpu[rows].sum()
+    return {kind: float(busy / max(SHORTEST_SPAN_S, held)) for kind, (busy, held) in spent.items()}

@@ -17,7 +17,7 @@ from slackwise.policies.features import DECODE, ENCODE, PREFILL
 from slackwise.simulator.cluster import STAGES, Cluster, Pool
 from slackwise.simulator.configuration import Configuration
 from slackwise.simulator.controller import Controller, Memo, Provisioner
-from slackwise.simulator.fleet import count_ready, drainable, draining, exchange, give, startable
+from slackwise.simulator.fleet import count_ready, drainable, draining, exchange, give, held_gpu_s, startable
 from slackwise.simulator.invariants import check as check_state
 from slackwise.simulator.invariants import next_event_s
 from slackwise.simulator.log import EVERY_KIND
@@ -26,6 +26,7 @@ from slackwise.simulator.planting import plant
 from slackwise.simulator.preprocess import image_seconds, ready_times
 from slackwise.simulator.provisioning import changes, gpu_cap, roomy
 from slackwise.simulator.rules import UNLIMITED, EngineRules
+from slackwise.simulator.samples import SAMPLES, Watch
 from slackwise.simulator.state import (
     DECODING,
     DRAIN,
@@ -42,6 +43,7 @@ from slackwise.simulator.state import (
     allocate,
     records,
 )
+from slackwise.simulator.warmup import Mark
 from slackwise.simulator.workload import Workload, workload
 from slackwise.streams import stream
 from slackwise.traces import Trace
@@ -109,10 +111,32 @@ class Simulation:
         self.state = self._load(seed)
         self.keep_log(log)
         self.done = False
+        self.mark: Mark | None = None
+        self.watched: Watch | None = None
         self.controller: Controller | None = None
         if changing:
             self.state.clock[0].gpu_cap = gpu_cap(configuration.provisioning, configuration.cluster)
             self.controller = Controller(self, *self._provisioner(provisioner))
+
+    def watch(self, samples: int = SAMPLES) -> Watch:
+        """Look at the run so many times while it runs, evenly spread over the arrivals; it stays the same."""
+        self.watched = Watch(self.arrival_s, samples)
+        return self.watched
+
+    def warm_up(self, seconds: float) -> None:
+        """Run the first `seconds` after the first arrival, and leave them out of the result (a running step is split).
+
+        Raises InputError unless a request arrives afterwards.
+        """
+        since_s = float(self.arrival_s[0]) + seconds
+        if not 0.0 <= seconds <= self.arrival_s[-1] - self.arrival_s[0]:
+            last_s = self.arrival_s[-1] - self.arrival_s[0]
+            raise InputError(f"a warm-up of {seconds:g} s: it must end before the last arrival, at {last_s:g} s")
+        self.run_until(since_s)
+        engines = self.state.engines.copy()
+        running = np.isfinite(engines.step_end_s)
+        engines.busy_s[running] += since_s - engines.step_start_s[running]
+        self.mark = Mark(since_s, self.state.tbt.tokens.copy(), engines, held_gpu_s(self.state, since_s))
 
     def run_until(self, until_s: float = np.inf, check: bool = False) -> None:
         """Process every event up to and including `until_s`, in seconds of the trace; provision where it is due.
@@ -135,6 +159,13 @@ class Simulation:
         return bool(clock.finished + clock.failed == clock.request_count)
 
     def _advance(self, until_s: float, check: bool) -> None:
+        """Run on without provisioning; look where a watch is due."""
+        while self.watched is not None and (look_s := self.watched.next_s()) <= until_s and look_s < np.inf:
+            self._run_to(look_s, check)
+            self.watched.look(self.state)
+        self._run_to(until_s, check)
+
+    def _run_to(self, until_s: float, check: bool) -> None:
         while check and (event_s := next_event_s(self.state)) <= until_s and event_s < np.inf:
             since_s = float(self.state.clock[0].now_s)
             self._run(event_s)

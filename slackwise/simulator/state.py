@@ -36,7 +36,12 @@ PROGRESS = np.dtype(
     [
         ("first_token_s", "f8"),  # nan until it exists
         ("finish_s", "f8"),
+        ("encode_begun_s", "f8"),  # first step of a separate encoder that held an image of it
         ("encoded_s", "f8"),  # when the last image was encoded
+        ("queued_s", "f8"),  # first time that a prefill instance had all it needs
+        ("prefill_begun_s", "f8"),  # first admission to prefill
+        ("decode_queued_s", "f8"),  # where decodes are apart: first time that a decode instance had its KV cache ...
+        ("decode_begun_s", "f8"),  # ... and first admission there
         ("failed_s", "f8"),  # when it was given up
         ("last_token_s", "f8"),  # kept for preempted and stalled requests
         ("transfer_s", "f8"),  # seconds to move the embeddings to the LLM between servers
@@ -73,6 +78,12 @@ PROGRESS = np.dtype(
     align=True,
 )
 
+STAMPS = (
+    "encode_begun_s", "encoded_s", "queued_s", "prefill_begun_s", "first_token_s", "decode_queued_s", "decode_begun_s",
+    "finish_s",
+)  # fmt: skip
+"""Times of a request in PROGRESS, in the order in which they come to be; nan until then."""
+
 OFF, STARTING, READY, DRAINING, DOWN = 0, 1, 2, 3, 4
 """Status of an instance: no GPU; loading; takes work; finishes its work, then OFF; crashed."""
 
@@ -83,7 +94,8 @@ ENGINE = np.dtype(
         ("decode_base_s", "f8"),  # a decode-only step without its KV term
         ("last_decode_s", "f8"),  # end of the last step that decoded (prefill-first engines stall decodes)
         ("busy_s", "f8"),
-        ("encode_busy_s", "f8"),
+        ("encode_busy_s", "f8"),  # of these, the encode part of steps
+        ("prefill_busy_s", "f8"),  # the rest of the steps that computed prompt tokens
         ("decode_steps", "i8"),  # decode steps completed
         ("leap_steps", "i8"),  # steps in progress: 1, or the length of the leap
         ("decode_kv_tokens", "i8"),  # KV tokens of the running decodes

@@ -22,7 +22,7 @@ from slackwise.latency.transfer import INSIDE, transfer_seconds
 from slackwise.policies.features import ENCODE, IMAGE, NOT_QUEUED, PREFILL, REQUEST, TEXT
 from slackwise.simulator.cluster import STAGES, Cluster
 from slackwise.simulator.objectives import Objectives
-from slackwise.simulator.state import HEAVY_IMAGES, PROGRESS, records
+from slackwise.simulator.state import HEAVY_IMAGES, PROGRESS, STAMPS, records
 from slackwise.traces import Trace
 
 IMAGE_SIZES = np.array([85, 255, 425, 765, 1105, 1445])
@@ -95,7 +95,9 @@ def _fill_sizes(built: Workload, trace: Trace, model: Model, cluster: Cluster, i
     requests.prompt_tokens_left = requests.prompt_tokens
     requests.queued_s = NOT_QUEUED
     requests.output_estimate_tokens = np.where(images > 0, OUTPUT_ESTIMATE_TOKENS[IMAGE], OUTPUT_ESTIMATE_TOKENS[TEXT])
-    progress.first_token_s = progress.finish_s = progress.encoded_s = progress.failed_s = np.nan
+    for name in STAMPS:
+        progress[name] = np.nan
+    progress.failed_s = np.nan
     progress.first_job = -1
     progress.encoder = progress.instance = progress.holder = progress.encode_server = -1
     progress.output_tokens = np.maximum(1, trace.output_tokens)

@@ -62,9 +62,11 @@ def joined(results: Sequence[Result]) -> Result:
     """Results of one configuration as one: requests in turn, seconds and counts summed, shares weighted by time."""
     if len(results) == 1:
         return results[0]
-    columns = ["arrival_s", "category", "output_tokens", "ttft_s", "tbt_s", "end_to_end_s", "met", "failure"]
-    columns += ["preprocess_s", "preprocess_wait_s"]
-    sums = ("preemptions", "span_s", "gpu_s", "events", "steps", "parked")
+    columns = (
+        "arrival_s", "category", "output_tokens", "ttft_s", "tbt_s", "end_to_end_s", "ttft_objective_s", "met",
+        "failure", "preprocess_s", "preprocess_wait_s",
+    )  # fmt: skip
+    sums = ("preemptions", "span_s", "gpu_s", "events", "steps", "parked", "warm_up_s", "warm_up_requests")
     return Result(
         **{name: np.concatenate([getattr(each, name) for each in results]) for name in columns},
         **{name: sum(getattr(each, name) for each in results) for name in sums},
@@ -72,6 +74,8 @@ def joined(results: Sequence[Result]) -> Result:
         tbt_tokens=np.sum([each.tbt_tokens for each in results], axis=0),
         busy=_weighted([each.busy for each in results], results),
         encode_busy=_weighted([each.encode_busy for each in results], results),
+        prefill_busy=_weighted([each.prefill_busy for each in results], results),
+        stages={name: np.concatenate([each.stages[name] for each in results]) for name in results[0].stages},
     )
 
 

@@ -117,6 +117,41 @@ def test_a_limit_on_events_warns_of_those_left_out(capsys: pytest.CaptureFixture
     assert json.loads(captured.out)["requests"] > 500
 
 
+def test_stages_show_where_the_time_goes(capsys: pytest.CaptureFixture[str]) -> None:
+    plain = printed(capsys, "simulate", *QUICK, "--config", "modserve")
+    out = printed(capsys, "simulate", *QUICK, "--config", "modserve", "--stages")
+    words = ("By stage", "encode wait", "prefill", "Time of PD:", "Fragmentation of prefill", "Starvation", "Jain")
+    for word in words:
+        assert word in out
+        assert word not in plain
+
+
+def test_json_holds_stages_fragmentation_and_intervals(capsys: pytest.CaptureFixture[str]) -> None:
+    found = document(capsys, "simulate", *QUICK, "--config", "modserve")
+    stages = found["classes"]["image"]["stages"]
+    assert stages["encode"]["requests"] == stages["transfer"]["requests"] == found["classes"]["image"]["requests"]
+    low, high = found["confidence"]["classes"]["all"]["attainment"]
+    assert 0 < low <= found["classes"]["all"]["attainment"] <= high <= 1.01
+    assert set(found["fragmentation"]) == {"encode", "prefill"}
+    none = document(capsys, "simulate", *QUICK, "--config", "modserve", "--resamples", "0")
+    assert none["confidence"]["classes"]["all"]["attainment"] is None
+    assert {key: each for key, each in none.items() if key != "confidence"} == {
+        key: each for key, each in found.items() if key != "confidence"
+    }
+
+
+@pytest.mark.parametrize("rule", ["1min", "mser5"])
+def test_a_warm_up_is_left_out_and_told(rule: str, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = document(capsys, "simulate", *QUICK)
+    found = document(capsys, "simulate", *QUICK, "--warm-up", rule)
+    assert found["requests"] == whole["requests"] - found["warm_up"]["requests"]
+    if rule == "1min":
+        assert found["warm_up"]["seconds"] == 60.0
+        assert found["warm_up"]["requests"] > 0
+        assert "are served but not judged" in printed(capsys, "simulate", *QUICK, "--warm-up", rule)
+    assert found["warm_up"]["seconds"] <= 180.0
+
+
 def test_text_instances_change_the_ratio_on_the_same_gpus(capsys: pytest.CaptureFixture[str]) -> None:
     found = document(capsys, "simulate", *QUICK, "--config", "modserve", "--text-instances", "3")
     assert "4 x E TP-1" in found["cluster"]
@@ -163,6 +198,7 @@ def test_real_traces_run_through(
         (["--to", "2024-10-16T00:00:00Z"], "hours, not dates"),
         (["--out", "no/such/folder.json"], "no such folder"),
         (["--events", "no/such/folder.json"], "no such folder"),
+        (["--warm-up", "soon"], "not a length of time"),
         (["--events", "run.csv"], "ends in .parquet, .json or .json.gz, not as run.csv does"),
     ],
 )
@@ -186,6 +222,10 @@ def test_a_window_without_requests_is_refused(capsys: pytest.CaptureFixture[str]
         "TIMESTAMP,NumImages,ContextTokens,GeneratedTokens\n2024-10-16T08:36:32.709Z,1,3324,170\n", encoding="utf-8"
     )
     assert "no request in the window" in refusal(capsys, "simulate", str(path), "--from", "2h")
+
+
+def test_a_warm_up_longer_than_the_trace_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "must end before the last arrival" in refusal(capsys, "simulate", *QUICK, "--warm-up", "2d")
 
 
 def test_a_configuration_for_another_model_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def check_sums(log: EventLog, run: Simulation, result: Result) -> None:
     count = len(result.arrival_s)
     arrived_s, first_s, finished_s = (times(log, kind, count) for kind in ("arrived", "first_token", "finished"))
     kept = ~result.rejected
-    np.testing.assert_array_equal(arrived_s[kept], result.arrival_s[kept])
+    np.testing.assert_array_equal(arrived_s[kept], run.ready_s)
     np.testing.assert_array_equal((first_s - result.arrival_s)[kept], result.ttft_s[kept])
     np.testing.assert_array_equal((finished_s - result.arrival_s)[kept], result.end_to_end_s[kept])
     ends, served = log.of("finished"), result.served

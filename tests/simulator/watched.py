@@ -36,6 +36,9 @@ ADMISSION_CORNERS = (
 )  # fmt: skip
 """The same for admission."""
 
+BEGUN = ("encode_begun_s", "queued_s", "prefill_begun_s", "decode_queued_s", "decode_begun_s")
+"""Times that the reference keeps in `stamps`."""
+
 EDGE = 1e-8
 """Relative distance from the edge of a bucket within which rounding may put a gap on either side."""
 
@@ -202,6 +205,7 @@ def differences(simulation: Simulation, reference: Reference) -> list[str]:
         *_apart("first token", hidden.first_token_s, first),
         *_apart("finish", hidden.finish_s, [each.finish_s for each in requests]),
         *_apart("encoded", hidden.encoded_s, [each.encoded_s for each in requests]),
+        *(line for name in BEGUN for line in _apart(name, hidden[name], [_stamp(each, name) for each in requests])),
         *_unlike("instance", hidden.instance, [each.instance for each in requests]),
         *_unlike("preemptions", hidden.preemptions, [each.preemptions for each in requests]),
         *_unlike("steps", simulation.state.instances.steps, [each.steps for each in reference.instances]),
@@ -222,6 +226,10 @@ def differences(simulation: Simulation, reference: Reference) -> list[str]:
 def _gpu_s(instance: Instance) -> float:
     """As the kernel writes it: what waits for a role switch is charged from time 0 until it is known until when."""
     return instance.gpu_s - sum(gpus * since_s for gpus, since_s in instance.waits_since)
+
+
+def _stamp(request: Request, name: str) -> float:
+    return request.stamps.get(name, math.nan)
 
 
 def gaps(reference: Reference, category: int) -> NDArray[np.float64]:

@@ -26,6 +26,8 @@ def result(arrival_s: NDArray[np.float64], ttft_s: NDArray[np.float64]) -> Resul
         ttft_s=ttft_s,
         tbt_s=np.full(count, 0.01),
         end_to_end_s=ttft_s + 0.01,
+        ttft_objective_s=np.full(count, OBJECTIVES.text_ttft_s),
+        stages={},
         met=ttft_s <= OBJECTIVES.text_ttft_s,
         failure=np.where(np.isfinite(ttft_s), 0, REJECTED).astype(np.int8),
         verdict=Verdict("finished", 0, "all of them"),
@@ -37,6 +39,7 @@ def result(arrival_s: NDArray[np.float64], ttft_s: NDArray[np.float64]) -> Resul
         gpu_s=16.0 * float(arrival_s[-1] - arrival_s[0]),
         busy={},
         encode_busy={},
+        prefill_busy={},
         events=0,
         steps=0,
     )
