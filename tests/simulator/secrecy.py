@@ -33,10 +33,11 @@ def betrayals(shape: Shape, seed: int, looks: int = 20) -> list[str]:
 
 
 def first_finish_s(shape: Shape, seed: int) -> float:
-    """When the first request of the run with the short outputs ends."""
+    """When the first request of the run with the short outputs ends; the end of the run if all are turned away."""
     run = random_simulation(shape, seed, TOKENS)
     run.run_until()
-    return float(run.state.progress.finish_s.min())
+    ends_s = [*run.state.progress.finish_s[~np.isnan(run.state.progress.finish_s)], run.state.clock[0].now_s]
+    return float(min(ends_s))
 
 
 def unlike(one: Simulation, other: Simulation) -> list[str]:
