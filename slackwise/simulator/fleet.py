@@ -33,7 +33,7 @@ def give(
 ) -> None:
     """Put an order of ORDER's fields among the events to come."""
     clock = state.clock[0]
-    if clock.orders + 1 >= len(state.orders) or clock.transfers + 1 >= len(state.transfers):
+    while clock.orders + clock.leaves >= len(state.orders) - 1 or clock.transfers + 1 >= len(state.transfers):
         state.grow()
     at = int(clock.orders)
     state.orders[at] = (time_s, issued_s, value, kind, instance, other, count, 1)

@@ -379,7 +379,11 @@ class State:
         self.point()
 
     def grow(self) -> None:
-        """Double the room for queues, jobs, transfers and orders."""
+        """Double the room for orders if that is what is short, else for queues, jobs and transfers."""
+        if self.clock[0].orders + self.clock[0].leaves >= len(self.orders) - 1:
+            self.orders = _wider(self.orders, (2 * len(self.orders),))
+            self.point()
+            return
         self.queues = _wider(self.queues, (self.queues.shape[0], 2 * self.queues.shape[1]))
         self.job_queues = _wider(self.job_queues, self.queues.shape)
         old, free = len(self.jobs), int(self.clock[0].free_jobs)
@@ -388,7 +392,6 @@ class State:
         self.jobs.free[: old + free] = stack
         self.clock[0].free_jobs = old + free
         self.transfers = _wider(self.transfers, (2 * len(self.transfers),))
-        self.orders = _wider(self.orders, (2 * len(self.orders),))
         self.point()
 
 

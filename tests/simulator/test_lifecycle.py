@@ -180,3 +180,17 @@ def test_policies_see_ready_instances_only_and_numbered_through() -> None:
     run.run_until()
     assert run.state.instances.index.tolist() == [0, -1, 1]
     assert set(run.state.progress.instance.tolist()[3:]) == {0, 2}
+
+
+def test_many_orders_make_room_for_orders_alone() -> None:
+    run = fleet(steady(400, 0.1), Pool("EPD", 1, 4, most=2))
+    room = run.state.queues.shape
+    for turn in range(300):
+        run.run_until(0.1 * turn)
+        run.start(0, seconds=0.01)
+        run.run_until(0.1 * turn + 0.05)
+        run.drain(0)
+    run.run_until()
+    assert len(run.state.orders) > run.state.clock[0].orders == 900
+    assert run.state.queues.shape == room
+    assert not np.isnan(run.state.progress.finish_s).any()
