@@ -14,6 +14,7 @@ from slackwise.latency.model import Model, load_model
 from slackwise.latency.transfer import INSIDE, LINKS
 from slackwise.policies.declare import EVERY_S, Params, Policy
 from slackwise.policies.features import DECODE, ENCODE, PREFILL
+from slackwise.policies.knobs import Value
 from slackwise.simulator.cluster import STAGES, Cluster, Pool
 from slackwise.simulator.configuration import Configuration
 from slackwise.simulator.controller import Controller, Memo, Provisioner
@@ -241,6 +242,24 @@ class Simulation:
         for instance in leaving:
             self.order(DRAIN, instance, other=coming[0])
         return leaving, coming
+
+    def turn(self, role: str, **knobs: Value) -> None:
+        """Give the policy of a role other knobs from now on; those not named keep their value.
+
+        Its queues are ranked anew from now on at every step. Raises InputError as `Policy.params`.
+        """
+        at = ROLES.index(role)
+        policy, params = self.decisions[at]
+        self.decisions[at] = policy, policy.params(**(policy.values(params) | knobs))
+        if role == "batching":
+            self.state.pools.fixed_order = 0
+        elif role == "encode_batching":
+            self.state.pools.fixed_job_order = 0
+        self.replant()
+
+    def replant(self) -> None:
+        """Find instances anew under policies, knobs or instances that were changed from outside."""
+        self._plant(self.state)
 
     def keep_log(self, limit: int) -> None:
         """Keep the next `limit` events from now on, 0 for none. Raises InputError for a negative limit."""
