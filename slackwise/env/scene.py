@@ -1,0 +1,141 @@
+"""What an episode is about: a window of a trace, at a load, with a share of image requests; and a run of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from slackwise.errors import InputError, unknown
+from slackwise.simulator import Configuration, Objectives, Simulation, isolated, preset
+from slackwise.simulator.provisioning import gpu_cap, roomy
+from slackwise.traces import Trace, read, scale_rate, slice_time, synthesize
+from slackwise.traces.resample import period_s, scale_image_share
+
+SYNTHETIC = "synthetic"
+"""The trace that stands for the calibrated synthetic week, seed 0."""
+
+MODEL, PRESET, GPUS = "InternVL2.5-26B", "modserve", 16
+"""What is served if nothing else is said."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Options of an episode. Raises InputError for a bad value."""
+
+    trace: Trace | str | Path = SYNTHETIC  # or the path of a file
+    start_s: float | None = None  # begin of the window; None: drawn, on a whole interval
+    duration_s: float = 4 * 3600.0
+    load: float = 1.0  # times the trace's rate
+    image_share: float | None = None  # of the requests; None: the trace's own
+    faults: None = None  # of the service
+
+    def __post_init__(self) -> None:
+        for name in ("start_s", "duration_s", "load", "image_share"):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, int | float | np.number) and math.isfinite(value)):
+                raise InputError(f"option {name} = {value!r} must be a finite number")
+        if self.duration_s <= 0 or self.load <= 0 or (self.start_s is not None and self.start_s < 0):
+            raise InputError("options duration_s and load must be above 0, and start_s 0 or more")
+        if self.faults is not None:
+            raise InputError("option faults must be None: the simulator knows no faults yet")
+
+    def changed(self, options: Mapping[str, Any] | None) -> Scene:
+        """The scene with other options. Raises InputError for an unknown one, naming the closest."""
+        known = [each.name for each in fields(self)]
+        for name in options or {}:
+            if name not in known:
+                raise unknown("option", str(name), known)
+        return replace(self, **(options or {}))
+
+    def window(self, random: np.random.Generator, interval_s: float) -> Trace:
+        """The requests of the window, on a clock that begins with it. Raises InputError if there is none."""
+        trace = loaded(self.trace)
+        if len(trace) == 0:
+            raise InputError("the trace holds no request")
+        room_s = period_s(trace) - self.duration_s
+        if self.start_s is None and room_s < 0:
+            raise InputError(f"a window of {self.duration_s:g} s is longer than the trace, {period_s(trace):g} s")
+        start_s = self.start_s
+        if start_s is None:
+            start_s = interval_s * int(random.integers(int(room_s // interval_s) + 1))
+        window = slice_time(trace, float(start_s), float(start_s) + self.duration_s)
+        seed = int(random.integers(2**31))
+        if self.load != 1.0:
+            window = scale_rate(window, self.load, seed)
+        return window if self.image_share is None else scale_image_share(window, self.image_share, seed)
+
+
+def loaded(trace: Trace | str | Path) -> Trace:
+    """A trace as it is, of a file, or the synthetic week; files and the week are kept. Raises InputError as `read`."""
+    if isinstance(trace, Trace):
+        return trace
+    if not isinstance(trace, str | Path):
+        raise InputError(f"option trace must be a Trace, '{SYNTHETIC}' or a path, not {type(trace).__name__}")
+    return _week() if str(trace) == SYNTHETIC else _file(str(trace))
+
+
+@lru_cache(maxsize=1)
+def _week() -> Trace:
+    return synthesize(0)
+
+
+@lru_cache(maxsize=4)
+def _file(path: str) -> Trace:
+    return read(path)
+
+
+@dataclass(frozen=True)
+class Service:
+    """What serves: a configuration that may grow and shrink, judged by objectives."""
+
+    configuration: Configuration
+    objectives: Objectives
+
+    def begin(self, window: Trace, seed: int, log: int = 0) -> Simulation:
+        """A run of the window, its clock and its bill beginning at 0."""
+        simulation = Simulation(window, self.configuration, self.objectives, seed, log=log)
+        simulation.state.engines.since_s = 0.0
+        simulation.state.clock[0].reached_s = 0.0
+        simulation.state.clock[0].gpu_cap = gpu_cap(self.configuration.provisioning, self.configuration.cluster)
+        return simulation
+
+
+def service(
+    configuration: Configuration | str = PRESET,
+    model: str = MODEL,
+    gpu: str = "A100-80GB",
+    gpus: int = GPUS,
+    objectives: Objectives | None = None,
+) -> Service:
+    """A configuration, or a preset by name. Objectives are by default those of `slackwise simulate`.
+
+    Raises InputError for an unknown name.
+    """
+    chosen = preset(configuration, model, gpu, gpus) if isinstance(configuration, str) else configuration
+    return Service(chosen, objectives or isolated(chosen.cluster, scale="work"))
+
+
+def growing(served: Service, **settings: Any) -> Service:
+    """The service with a fleet that nobody but the environment changes, as far as its GPUs go.
+
+    `settings` are fields of Provisioning; those that are None stay as the configuration has them. Raises InputError for
+    a bad value, or a cap below the GPUs that the fleet begins with.
+    """
+    configuration = served.configuration
+    given = {name: value for name, value in settings.items() if value is not None}
+    provisioning = replace(configuration.provisioning, **given)
+    return replace(
+        served,
+        configuration=replace(
+            configuration,
+            cluster=roomy(provisioning, configuration.cluster),
+            policies=configuration.policies.changed(["provisioning=fixed_ratio"]),
+            provisioning=provisioning,
+        ),
+    )
