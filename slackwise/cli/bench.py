@@ -48,6 +48,27 @@ def kernel(
     click.echo(f"{'machine':>16}  {found['machine']['processor']}")
 
 
+@command.command()
+@click.option("--lanes", type=click.IntRange(1, 4096), default=64, show_default=True, help="Windows side by side.")
+@click.option("--steps", type=click.IntRange(1), default=480, show_default=True, help="Steps of every lane.")
+@seed_option
+@json_option
+def env(lanes: int, steps: int, seed: int, as_json: bool) -> None:
+    """Step slackwise/Provision-v0 over windows of the synthetic week on 16 A100s, on one core."""
+    from slackwise.optional import require
+
+    require("gymnasium", "env")
+    from slackwise.env.speed import env_speed
+
+    found = env_speed(seed, lanes, steps, lambda line: click.echo(line, err=True))
+    if as_json:
+        print_json(found)
+        return
+    for name in ("steps_per_s", "moving_steps_per_s", "random_steps_per_s", "requests_per_step"):
+        click.echo(f"{name:>18}  {found[name]:,.0f}")
+    click.echo(f"{'machine':>18}  {found['machine']['processor']}")
+
+
 def _suite(requests: int, most_requests: int, most_instances: int, seed: int, as_json: bool) -> None:
     from slackwise.simulator.speed_suite import suite
 

@@ -63,9 +63,9 @@ def test_help_of_the_whole_loads_no_command_and_no_optional_dependency() -> None
 
 
 EVERY_COMMAND = [
-    "demo", "simulate", "compare", "capacity", "policies list", "policies show", "bench kernel", "trace describe",
-    "trace slice", "trace scale", "trace split", "trace fetch", "trace synthesize", "trace convert", "latency show",
-    "calibrate",
+    "demo", "simulate", "compare", "capacity", "policies list", "policies show", "bench kernel", "bench env",
+    "trace describe", "trace slice", "trace scale", "trace split", "trace fetch", "trace synthesize", "trace convert",
+    "latency show", "calibrate",
 ]  # fmt: skip
 
 
