@@ -7,6 +7,7 @@ import linecache
 import zlib
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
+from functools import cache
 from itertools import pairwise
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, TypeVar
@@ -55,6 +56,7 @@ def compile_policy(function: Callable[..., float]) -> Callable[..., float]:
         raise _refusal(function, file, line, _reason(error)) from None
 
 
+@cache
 def features_read(function: Callable[..., float]) -> tuple[str, ...]:
     """What `function` and its helpers read of the records, "request.arrival_s" and the like, in order of definition."""
     read = {(record, name) for called in _called(function) for record, name, _ in _attributes(called.__code__)}

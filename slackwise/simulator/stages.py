@@ -7,8 +7,6 @@ spends that time in the stage in which it was interrupted.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -52,26 +50,39 @@ ENDS = {
 }
 """The stamp at which each stage ends."""
 
+BEFORE = {stage: list(ENDS).index(stage) < list(ENDS).index("prefill") for stage in ENDS}
+"""Whether a stage comes before the first token: it ends with it at the latest, whatever was done again."""
+
 Seconds = NDArray[np.float64]
 
 
 def stage_seconds(simulation: Simulation) -> dict[str, Seconds]:
     """Seconds of each request in each stage that the cluster has, shape (n,); nan where it did not pass the stage."""
-    requests, progress, groups = simulation.workload.requests, simulation.workload.progress, simulation.state.groups
-    end_s = np.array(requests.arrival_s, np.float64)
+    requests, groups = simulation.workload.requests, simulation.state.groups
+    stages = [stage for stage in ENDS if stage not in APART or groups[APART[stage]].count > 0]
+    stamps = {stage: np.array(simulation.workload.progress[ENDS[stage]]) for stage in stages}
+    end_s = np.array(requests.arrival_s)
     found: dict[str, Seconds] = {}
     if simulation.configuration.cluster.preprocess_workers > 0:
         there = (requests.images > 0) & (simulation.ready_s <= simulation.state.clock[0].reached_s)
         found["preprocess"] = np.where(there, simulation.ready_s - end_s, np.nan)
         end_s = simulation.ready_s.copy()
-    for stage in ENDS:
-        if stage in APART and groups[APART[stage]].count == 0:
-            continue
-        seconds = np.where(_passed(stage, progress), _end(stage, progress) - end_s, np.nan)
-        np.maximum(seconds, 0.0, out=seconds)
-        end_s += np.where(np.isnan(seconds), 0.0, seconds)
-        found[stage] = seconds
+    for stage, until_s in stamps.items():
+        if BEFORE[stage]:
+            np.fmin(until_s, stamps["prefill"], out=until_s, where=~np.isnan(until_s))
+        until_s[~_concerns(stage, stamps, simulation)] = np.nan
+        found[stage] = np.maximum(until_s - end_s, 0.0)
+        np.fmax(end_s, until_s, out=end_s)
     return {stage: _in_trace(seconds, simulation.rejected) for stage, seconds in found.items()}
+
+
+def _concerns(stage: str, stamps: dict[str, Seconds], simulation: Simulation) -> NDArray[np.bool_] | np.bool_:
+    """Which requests a stage is about, shape (k,), or all."""
+    if stage in ("encode", "transfer"):
+        return ~np.isnan(stamps["encode_wait"])
+    if stage == "decode":
+        return simulation.output_tokens[~simulation.rejected] > 1
+    return np.True_
 
 
 def _in_trace(seconds: Seconds, rejected: NDArray[np.bool_]) -> Seconds:
@@ -81,20 +92,3 @@ def _in_trace(seconds: Seconds, rejected: NDArray[np.bool_]) -> Seconds:
     column = np.full(len(rejected), np.nan)
     column[~rejected] = seconds
     return column
-
-
-def _end(stage: str, progress: Any) -> Seconds:
-    """When a stage ended; what comes before the first token ends with it at the latest, whatever was done again."""
-    end_s = np.asarray(progress[ENDS[stage]], np.float64)
-    before = list(STAGES).index(stage) < list(STAGES).index("prefill")
-    return np.fmin(end_s, progress.first_token_s) if before else end_s
-
-
-def _passed(stage: str, progress: Any) -> NDArray[np.bool_]:
-    """Whether each request has passed a stage, shape (k,)."""
-    done = ~np.isnan(progress[ENDS[stage]])
-    if stage in ("encode", "transfer"):
-        return done & ~np.isnan(progress.encode_begun_s)
-    if stage == "decode":
-        return done & (progress.output_tokens > 1)
-    return np.asarray(done)

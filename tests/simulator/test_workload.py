@@ -149,3 +149,14 @@ def test_a_request_that_just_fits_the_kv_cache_is_served_to_its_end() -> None:
         assert run.rejected.tolist() == [False, True]
         run.run_until()
         assert run.done
+
+
+@pytest.mark.parametrize("model", [CROSS_ATTENTION, DECODER_ONLY])
+def test_requests_filled_in_few_at_a_time_are_those_filled_in_at_once(
+    model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trace = trace_of([(0.1 * at, at % 5, 200 * at, 1 + at % 7) for at in range(50)])
+    whole = requests_of(trace, apart(model))
+    monkeypatch.setattr("slackwise.simulator.workload.ROWS", 7)
+    assert requests_of(trace, apart(model)).tobytes() == whole.tobytes()
+    assert whole.id.tolist() == list(range(50))
