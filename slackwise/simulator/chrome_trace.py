@@ -74,10 +74,11 @@ def _opened(path: Path, compressed: bool) -> Iterator[IO[bytes]]:
 
 
 def chrome_events(log: EventLog) -> Iterator[Event]:
-    """Every trace event of a log: names, steps, then request by request its phases and its flow."""
+    """Every trace event of a log: names, steps, turns of the fleet, then request by request its phases and its flow."""
     yield from _names(log)
     rows = [Row(*each) for each in log.rows.tolist()]
     yield from (_step(log, row) for row in rows if row.kind == STEP)
+    yield from (_turn(log, row) for row in rows if row.request < 0 and row.kind != STEP)
     of_requests = sorted((row for row in rows if row.request >= 0), key=lambda row: row.request)
     for request, its in groupby(of_requests, key=lambda row: row.request):
         own = list(its)
@@ -110,6 +111,11 @@ def _step(log: EventLog, row: Row) -> Event:
         "dur": _us(row.time_s - row.since_s),
         "args": {name: getattr(row, name) for name in names},
     }
+
+
+def _turn(log: EventLog, row: Row) -> Event:
+    """A turn in the life of an instance, as a mark on its thread."""
+    return {"ph": "i", "s": "t", "name": KINDS[row.kind], "cat": "fleet", **_place(log, row, row.time_s)}
 
 
 def _spans(log: EventLog, request: int, rows: Sequence[Row]) -> Iterator[Event]:

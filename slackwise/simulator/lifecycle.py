@@ -22,6 +22,7 @@ from slackwise.jit import called, part
 from slackwise.simulator import heap
 from slackwise.simulator.dispatch import unpark
 from slackwise.simulator.index import GROUPS, regrow
+from slackwise.simulator.log import NOW_DRAINING, NOW_OFF, NOW_READY, NOW_STARTING, note
 from slackwise.simulator.state import (
     DRAIN,
     DRAINING,
@@ -97,6 +98,7 @@ def push_order(s: Any, order: int, time_s: float) -> None:
 def start(s: Any, instance: int, seconds: float, now: float) -> None:
     """Take GPUs and load the model."""
     engine = engine_of(s, instance)
+    note(s, NOW_STARTING, -1, instance, 0, 0)
     engine.status = STARTING
     engine.since_s, engine.ready_s = now, now + seconds
     give(s, now + seconds, OPEN, instance, now)
@@ -105,6 +107,7 @@ def start(s: Any, instance: int, seconds: float, now: float) -> None:
 @part
 def set_ready(s: Any, instance: int) -> None:
     """Take work from now on."""
+    note(s, NOW_READY, -1, instance, 0, 0)
     engine_of(s, instance).status = READY
     count_ready(s)
 
@@ -118,6 +121,7 @@ def drain(s: Any, instance: int, successor: int, now: float) -> None:
     reserved = successor >= 0 and engine_of(s, successor).awaits > 0
     engine.successor, engine.drained_s = successor if reserved else -1, now
     engine.assigned_before = instance_of(s, instance).assigned
+    note(s, NOW_DRAINING, -1, instance, 0, 0)
     engine.status = DRAINING
     count_ready(s)
     if engine.step_end_s == np.inf:
@@ -136,6 +140,7 @@ def retire_if_empty(s: Any, instance: int, now: float) -> None:
 def retire(s: Any, instance: int, now: float) -> None:
     """Release the GPUs, to whoever waits for them."""
     engine, gpus = engine_of(s, instance), instance_of(s, instance).tensor_parallel
+    note(s, NOW_OFF, -1, instance, 0, 0)
     engine.status = OFF
     engine.held_gpu_s += gpus * (now - engine.since_s)
     engine.released_s = now

@@ -14,12 +14,13 @@ from slackwise.simulator.tables import engine_of, job_of, log_of, request_of, sl
 
 KINDS = (
     "arrived", "routed", "sent", "queued", "admitted", "chunk", "first_token", "preempted", "resumed", "released",
-    "finished", "demoted", "failed", "step",
+    "finished", "demoted", "failed", "starting", "ready", "draining", "off", "step",
 )  # fmt: skip
 """Names of the kinds of events; the place of each is its number."""
 
 ARRIVED, ROUTED, SENT, QUEUED, ADMITTED, CHUNK = range(6)
-FIRST_TOKEN, PREEMPTED, RESUMED, RELEASED, FINISHED, DEMOTED, FAILED, STEP = range(6, len(KINDS))
+FIRST_TOKEN, PREEMPTED, RESUMED, RELEASED, FINISHED, DEMOTED, FAILED = range(6, 13)
+NOW_STARTING, NOW_READY, NOW_DRAINING, NOW_OFF, STEP = range(13, len(KINDS))
 
 EVERY_KIND = (1 << len(KINDS)) - 1
 """The bits of all kinds."""

@@ -111,7 +111,11 @@ def test_every_kind_of_event_happens_and_none_is_missed() -> None:
     late = [logged(Shape(requests=40, admission=each), 3) for each in ("drop_late", "relegate_late")]
     for each in late:
         each.run_until()
-    found = {kind for each in (run, other, *late) for kind in event_log(each).rows.kind}
+    moved = logged(Shape("monolith", requests=5), 3)
+    moved.drain(0)
+    moved.start(0, seconds=0.1)
+    moved.run_until()
+    found = {kind for each in (run, other, *late, moved) for kind in event_log(each).rows.kind}
     assert found == set(range(len(KINDS)))
 
 

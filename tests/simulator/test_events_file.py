@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slackwise.errors import InputError
-from slackwise.simulator import EventLog, Simulation, event_log, write_events
+from slackwise.simulator import Cluster, EventLog, Pool, Simulation, event_log, write_events
 from slackwise.simulator.chrome_trace import Row, phases
 from slackwise.simulator.events_file import METADATA
 from slackwise.simulator.log import KINDS
@@ -89,7 +89,7 @@ def test_every_process_and_thread_has_a_name(log: EventLog, tmp_path: Path) -> N
     events = traced(log, tmp_path / "log.json")
     told = {(event["name"], event["pid"], event["tid"]): event["args"] for event in events if event["ph"] == "M"}
     for event in events:
-        assert event["ph"] in "MXbestf"
+        assert event["ph"] in "MXbestfi"
         assert told["process_name", event["pid"], 0]["name"] in (*log.pools, "requests")
         assert event["ph"] == "M" or told["thread_name", event["pid"], event["tid"]]["name"]
 
@@ -119,6 +119,25 @@ def test_a_flow_goes_from_the_encoder_to_the_prefill(log: EventLog, tmp_path: Pa
         assert [event["ph"] for event in its] == ["s", *"t" * (len(its) - 2), "f"]
         assert its[-1]["bp"] == "e"
         assert [event["ts"] for event in its] == sorted(event["ts"] for event in its)
+
+
+def test_turns_of_the_fleet_are_marks_on_their_instances(tmp_path: Path) -> None:
+    rows = [(float(at), 0, 50, 2) for at in range(20)]
+    cluster = Cluster(DECODER_ONLY, "A100-80GB", (Pool("EPD", 2, 4, most=3),))
+    run = Simulation(trace_of(rows), configuration(cluster), OBJECTIVES, log=1000)
+    run.run_until(5.0)
+    assert run.start(0, seconds=3.0) == [2]
+    run.run_until(9.0)
+    run.drain(0)
+    run.run_until()
+    log = event_log(run)
+    marks = [
+        (event["name"], event["ts"], event["tid"]) for event in traced(log, tmp_path / "a.json") if event["ph"] == "i"
+    ]
+    drained = marks[2][2]
+    assert marks[:3] == [("starting", 5e6, 2), ("ready", 8e6, 2), ("draining", 9e6, drained)]
+    assert [each[::2] for each in marks[3:]] == [("off", drained)]
+    assert log.of("off").time_s[0] == run.state.engines.released_s[drained]
 
 
 def test_the_phases_of_a_request_by_way_of_an_encoder() -> None:
