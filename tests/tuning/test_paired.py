@@ -88,7 +88,7 @@ def test_a_bad_policy_comes_out_clearly_worse_than_a_good_one(bad: Configuration
 def test_several_windows_are_joined_in_requests_seconds_and_shares() -> None:
     whole = window(hours=0.5)
     parts = [slice_time(whole, 0, 900), slice_time(whole, 900)]
-    found = compare(parts, [VLLM, MODSERVE], OBJECTIVES, "vllm", resamples=100)
+    found = compare(parts, [VLLM, MODSERVE], OBJECTIVES, "vllm", block_s=60.0, resamples=100)
     outcome = found.outcome("vllm")
     assert len(outcome.result.ttft_s) == len(whole)
     assert outcome.result.gpu_s == sum(each.gpu_s for each in outcome.results)
