@@ -55,12 +55,13 @@ def test_every_invariant_holds_after_every_event_with_preemptions(engine: str, s
 
 
 def busy_simulation() -> Simulation:
-    """A simulation at a time at which every place has requests in it (none is parked), and all invariants hold."""
+    """A simulation at a time at which every place has requests in it (none parked or failed); all invariants hold."""
     generator = np.random.default_rng(3)
     rows = [(0.15 * at, int(at % 3), int(generator.integers(200, 4000)), 30 + 5 * at) for at in range(60)]
     simulation = Simulation(trace_of(rows), configuration(apart(DECODER_ONLY, encoders=2)), OBJECTIVES)
     simulation.state.pools.max_sequences = 4
-    while any(len(requests) == 0 for name, requests in places(simulation.state).items() if name != "parked"):
+    while any(len(found) == 0 for name, found in places(simulation.state).items() if name not in ("parked", "failed")):
+        assert next_event_s(simulation.state) < np.inf, "no such time"
         simulation.run_until(next_event_s(simulation.state))
     check(simulation.state)
     return simulation
