@@ -9,6 +9,7 @@ import click
 
 COMMANDS = {
     "provision": ("slackwise.cli.solve_provision", "The cheapest fleet for a forecast of traffic, hour by hour."),
+    "schedule": ("slackwise.cli.solve_schedule", "How far policies are from the best possible schedule."),
 }
 """Name -> (module with a click command called `command`, one-line help)."""
 

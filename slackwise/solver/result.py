@@ -93,8 +93,8 @@ class SolveResult:
         document = {
             "status": self.status,
             "objective": self.objective,
-            "bound": self.bound if math.isfinite(self.bound) else None,
-            "gap": gap if gap is not None and math.isfinite(gap) else None,
+            "bound": finite(self.bound),
+            "gap": None if gap is None else finite(gap),
             "build_s": self.build_s,
             "solve_s": self.solve_s,
             "workers": self.workers,
@@ -105,6 +105,11 @@ class SolveResult:
             "trajectory": [vars(each) for each in self.trajectory],
         }
         return document if times else {key: value for key, value in document.items() if key not in TIMES}
+
+
+def finite(value: float) -> float | None:
+    """The value, or None where JSON has no number for it."""
+    return value if math.isfinite(value) else None
 
 
 def fingerprint(document: Mapping[str, Any]) -> str:

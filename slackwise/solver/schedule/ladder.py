@@ -1,0 +1,194 @@
+"""The ladder of bounds for a window and a fleet, and the regret of every policy as an interval.
+
+Rungs, each dearer than the one before: trivial (everyone alone), time-indexed LP (capacity as a fluid), CP-SAT on late
+requests, CP-SAT on the full objective. On a fleet that serves one request at a time the last two
+are exact, and their timetables can be replayed; elsewhere a step of a batching engine is shared by many requests, the
+rungs keep what each of them must cost at least, and the last one does not exist.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from slackwise.errors import EmptyError, unknown
+from slackwise.policies.bundle import ROLES, Policies, PolicyChoice
+from slackwise.policies.registry import policies
+from slackwise.simulator import Configuration, Objectives, Simulation, result_of
+from slackwise.solver.result import DEFAULT_LIMITS, Limits, finite
+from slackwise.solver.schedule.bounds import time_indexed, trivial
+from slackwise.solver.schedule.full import least_cost_serial
+from slackwise.solver.schedule.late import MOST_REQUESTS, fewest_late, fewest_late_serial
+from slackwise.solver.schedule.problem import LATE, OBJECTIVES, SLIVER, Relaxation, Stage, relaxation, simulated_cost
+from slackwise.solver.schedule.serial import SerialProblem, Timetable, is_serial, serial_problem, spread_out
+from slackwise.traces import Trace
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Window:
+    """Requests, a fleet, and what they are judged by."""
+
+    trace: Trace
+    configuration: Configuration
+    objectives: Objectives
+    seed: int = 0
+    sequences: int | None = None  # requests that an instance runs at a time; None: as the engine says
+
+    def __post_init__(self) -> None:
+        if len(self.trace) == 0:
+            raise EmptyError("the window has no request")
+
+    def run(self, chosen: Policies | None = None) -> Simulation:
+        """A run that has not begun, under other policies if any are given."""
+        configuration = self.configuration if chosen is None else replace(self.configuration, policies=chosen)
+        run = Simulation(self.trace, configuration, self.objectives, self.seed)
+        if self.sequences is not None:
+            run.state.pools.max_sequences = np.minimum(run.state.pools.max_sequences, self.sequences)
+        return run
+
+    def serial(self) -> SerialProblem:
+        """Its timetable problem; InputError unless instances serve one request at a time."""
+        return serial_problem(self.run(), replace(self, trace=spread_out(self.trace)).run())
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One bound: no schedule costs less."""
+
+    name: str
+    bound: float
+    verdict: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Bounds, costs of policies, and the best schedule known."""
+
+    objective: str
+    rungs: tuple[Rung, ...]
+    costs: dict[str, float]  # policies (in words) -> simulated cost, best first
+    best_known: float  # the cheapest policy or timetable
+    timetable: Timetable | None = field(default=None, repr=False)
+
+    @property
+    def best_rung(self) -> Rung:
+        """The highest bound; the first of those that give it."""
+        return max(self.rungs, key=lambda each: each.bound)
+
+    def regret(self, name: str) -> tuple[float, float]:
+        """How far a policy is from the best possible: at least as far as from the best known, at most to the bound."""
+        cost = self.costs[name]
+        if not np.isfinite(cost):
+            return cost, cost
+        return cost - min(self.best_known, cost), cost - min(self.best_rung.bound, cost)
+
+    def to_json(self, times: bool = True) -> dict[str, Any]:
+        """Everything, for JSON."""
+        rungs = [
+            vars(each) if times else {k: v for k, v in vars(each).items() if k != "seconds"} for each in self.rungs
+        ]
+        rows = [
+            {"policies": name, "cost": finite(cost), "regret": [finite(each) for each in self.regret(name)]}
+            for name, cost in self.costs.items()
+        ]
+        return {
+            "objective": self.objective,
+            "unit": OBJECTIVES[self.objective],
+            "rungs": rungs,
+            "bound": self.best_rung.bound,
+            "bound_from": self.best_rung.name,
+            "best_known": self.best_known,
+            "policies": rows,
+        }
+
+
+def climb(
+    window: Window, objective: str = LATE, limits: Limits = DEFAULT_LIMITS, report: Report = lambda line: None
+) -> Ladder:
+    """All rungs for a window, and the cost of every registered policy in it.
+
+    Raises InputError for an unknown objective, EmptyError for an empty window.
+    """
+    if objective not in OBJECTIVES:
+        raise unknown("objective", objective, OBJECTIVES)
+    run = window.run()
+    problem = window.serial() if is_serial(run) and not run.rejected.any() else None
+    relaxed = relaxation(run) if problem is None else serial_relaxation(relaxation(run), problem)
+    costs, starts = policy_costs(window, relaxed, objective)
+    report(f"{len(costs)} policies simulated, the best costs {min(costs.values()):.6g}")
+    rungs: list[Rung] = []
+    timetable: Timetable | None = None
+
+    def add(name: str, solve: Callable[[], tuple[float, str]]) -> None:
+        begun = time.perf_counter()
+        bound, verdict = solve()
+        rungs.append(Rung(name, bound, verdict, round(time.perf_counter() - begun, 3)))
+        report(f"{name}: {bound:.6g} ({verdict})")
+
+    add("trivial", lambda: (trivial(relaxed, objective), "bound"))
+    add("time-indexed LP", lambda: (time_indexed(relaxed, objective), "bound"))
+    if objective == LATE and len(window.trace) <= MOST_REQUESTS:
+        if problem is None:
+            found = fewest_late(relaxed, limits)
+        else:
+            found = fewest_late_serial(problem, limits)
+            timetable = found.solution
+        rungs.append(Rung("CP-SAT late requests", found.bound, found.status, round(found.solve_s, 3)))
+    elif problem is not None and len(window.trace) <= MOST_REQUESTS:
+        found = least_cost_serial(problem, objective, limits, starts)
+        timetable = found.solution
+        rungs.append(Rung("CP-SAT full objective", found.bound, found.status, round(found.solve_s, 3)))
+    known = [min(costs.values())]
+    if timetable is not None and problem is not None:
+        known.append(timetable.cost(problem, objective))
+    return Ladder(objective, tuple(rungs), costs, min(known), timetable)
+
+
+def serial_relaxation(relaxed: Relaxation, problem: SerialProblem) -> Relaxation:
+    """The relaxation of a fleet that serves one request at a time, which knows all of a request's service.
+
+    Not cut, a request that is in service at t began after t - busy, so its first token comes after t + first - busy:
+    that is the tail, which may be negative.
+    """
+    tail = problem.first_s - problem.busy_s
+    stage = Stage("service", problem.machines, problem.busy_s * SLIVER, problem.arrival_s, tail)
+    return replace(relaxed, least_ttft_s=problem.first_s * SLIVER, stages=(stage,))
+
+
+def policy_costs(window: Window, relaxed: Relaxation, objective: str) -> tuple[dict[str, float], np.ndarray]:
+    """(cost of each registered policy put in its role, best first; times of first tokens under the best)."""
+    found: dict[str, tuple[float, np.ndarray]] = {}
+    for name, chosen in candidates(window.configuration):
+        run = window.run(chosen)
+        run.run_until()
+        found[name] = run_cost(relaxed, run, objective), np.array(run.state.progress.first_token_s)
+    ordered = sorted(found, key=lambda each: (found[each][0], each))
+    return {name: found[name][0] for name in ordered}, found[ordered[0]][1]
+
+
+def run_cost(relaxed: Relaxation, run: Simulation, objective: str) -> float:
+    """What a finished run cost."""
+    result = result_of(run)
+    within = np.zeros(len(result.arrival_s))
+    within[~result.rejected] = relaxed.due_s - relaxed.arrival_s
+    return simulated_cost(result, within, objective)
+
+
+def candidates(configuration: Configuration) -> list[tuple[str, Policies]]:
+    """The configuration's own policies, and each registered policy in each role in which it decides something."""
+    own, chosen = configuration.policies, [("as configured", configuration.policies)]
+    roles = ["routing", "batching", "chunking", "admission"]
+    if configuration.cluster.topology != "monolith":
+        roles += ["encode_routing", "encode_batching"]
+    for role in roles:
+        for policy in policies(ROLES[role]):
+            if policy.name != own.to_dict()[role]["name"]:
+                chosen.append((f"{role} {policy.name}", replace(own, **{role: PolicyChoice(policy.name)})))
+    return chosen
