@@ -48,6 +48,7 @@ class Inputs:
     slo_factor: float
     slo_scale: str
     image_context: str
+    force_bundle: bool
     seed: int
 
     def trace(self) -> Trace:
@@ -66,7 +67,8 @@ class Inputs:
         if name.endswith(".toml"):
             found = read_configuration(name, self.model or MODEL, self.gpu or GPU, self.gpus)
         elif name.endswith(".json"):
-            found = read_tuned(name)
+            model, gpu = self.model and NAMES["model"](self.model), self.gpu and NAMES["gpu"](self.gpu)
+            found = read_tuned(name, model, gpu, self.force_bundle)
         elif name in PRESETS:
             found = preset(name, NAMES["model"](self.model or MODEL), NAMES["gpu"](self.gpu or GPU), self.gpus)
         else:
@@ -201,6 +203,9 @@ OPTIONS = (
         default="subtract",
         show_default=True,
         help="Whether the recorded context holds image tokens to subtract.",
+    ),
+    click.option(
+        "--force-bundle", is_flag=True, help="Serve a winner.json on a --model or --gpu it was not tuned for."
     ),
     seed_option,
 )

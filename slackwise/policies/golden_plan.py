@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 from slackwise.errors import CheckError, InputError
@@ -77,11 +77,16 @@ def _lists(value: Any) -> Any:
 
 
 def _view(document: Any) -> PoolView:
-    checked_keys("pool of a golden plan", document, _names(PoolView), required=_names(PoolView))
-    for each in document["rates"]:
-        checked_keys("rates of a golden plan", each, _names(Rates), required=_names(Rates))
-    return PoolView(**document | {"rates": tuple(Rates(**each) for each in document["rates"])})
+    checked_keys("pool of a golden plan", document, _names(PoolView), required=_required(PoolView))
+    for each in document.get("rates", ()):
+        checked_keys("rates of a golden plan", each, _names(Rates), required=_required(Rates))
+    return PoolView(**document | {"rates": tuple(Rates(**each) for each in document.get("rates", ()))})
 
 
 def _names(record: type[Plan] | type[PoolView] | type[Rates]) -> list[str]:
     return [each.name for each in fields(record)]
+
+
+def _required(record: type[PoolView] | type[Rates]) -> list[str]:
+    """Fields without a default: a plan recorded before the others were known is read at their defaults."""
+    return [each.name for each in fields(record) if each.default is MISSING and each.default_factory is MISSING]

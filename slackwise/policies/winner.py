@@ -1,4 +1,7 @@
-"""winner.json: all that deployment needs. The policies, what they were tuned for, how they scored, and their proof."""
+"""winner.json: all that deployment needs. The policies, what they were tuned for, how they scored, and their proof.
+
+Formats: 1 had neither `provisioning` nor `actor`, `trace` and `provenance`; it is read as a bundle without them.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,11 @@ from slackwise.policies.bundle import Policies, checked_keys
 from slackwise.policies.golden import Golden, golden_from, replay_golden
 from slackwise.policies.golden_plan import GoldenPlan
 
-FORMAT = 1
+FORMAT = 2
 """Version of the file format: a reader refuses a newer one."""
+
+ADDED: dict[int, dict[str, Any]] = {2: {"provisioning": {}, "actor": None, "trace": {}, "provenance": {}}}
+"""Format -> what it added, as a file of an older format is read."""
 
 
 def versions() -> dict[str, str]:
@@ -31,14 +37,21 @@ def versions() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Winner:
-    """A tuned service. The dictionaries are free in their keys and must be JSON; a unit ends a key that needs one."""
+    """A tuned service. The dictionaries are free in their keys and must be JSON; a unit ends a key that needs one.
+
+    `actor` is the section of a policy that was learned: its weights, and whatever replays them.
+    """
 
     policies: Policies
     model: str  # as in latency/models.toml
     gpu: str  # as in latency/gpus.toml
-    cluster: dict[str, Any]  # its shape: pools, instances, tensor parallelism
+    cluster: dict[str, Any]  # its topology: pools, instances, tensor parallelism
     objectives: dict[str, Any]  # the SLOs it was tuned for
     scores: dict[str, Any]  # what it reached, against what, with intervals
+    provisioning: dict[str, Any] = field(default_factory=dict)  # settings of the provisioning loop not at defaults
+    actor: dict[str, Any] | None = None
+    trace: dict[str, Any] = field(default_factory=dict)  # what it was tuned on: source, window, sha256
+    provenance: dict[str, Any] = field(default_factory=dict)  # how it was found: command, seed, trials, budget
     versions: dict[str, str] = field(default_factory=versions)
     golden: tuple[Golden | GoldenPlan, ...] = ()
 
@@ -55,7 +68,7 @@ class Winner:
         Raises InputError for a newer format, an unknown or missing key, name or knob; CheckError if a decision differs.
         """
         names = [each.name for each in fields(cls)]
-        _check_format(document)
+        document = _upgraded(document)
         checked_keys("winner", document, ["format", *names], required=["format", *names])
         _check_kinds(document)
         policies = Policies.from_dict(document["policies"], modules)
@@ -87,17 +100,32 @@ def read_winner(path: str | os.PathLike[str], modules: bool = False) -> Winner:
     return Winner.from_dict(document, modules)
 
 
-def _check_format(document: Any) -> None:
+def check_tuned_for(winner: Winner, model: str, gpu: str) -> None:
+    """Raise InputError if the winner was tuned for another model or GPU; names as in the catalogues."""
+    for what, wanted, has in (("model", model, winner.model), ("GPU", gpu, winner.gpu)):
+        if wanted != has:
+            raise InputError(
+                f"the winner was tuned for {what} {has}, not {wanted}: it has to be forced (--force-bundle)"
+            )
+
+
+def _upgraded(document: Any) -> Any:
+    """The document in today's format. Raises InputError if it has a newer one, or none."""
     version = document.get("format") if isinstance(document, dict) else None
-    if isinstance(version, int) and version > FORMAT:
+    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
+        raise InputError(f"not a winner: format is {version!r}, expected 1 to {FORMAT}")
+    if version > FORMAT:
         raise InputError(f"winner has format {version}, this slackwise reads up to {FORMAT}: install a newer one")
-    if version != FORMAT:
-        raise InputError(f"not a winner: format is {version!r}, expected {FORMAT}")
+    for later in range(version + 1, FORMAT + 1):
+        document = {**document, **ADDED[later]}
+    return {**document, "format": FORMAT}
 
 
 def _check_kinds(document: dict[str, Any]) -> None:
     kinds = {"model": str, "gpu": str, "golden": list}
-    kinds |= dict.fromkeys(("cluster", "objectives", "scores", "versions"), dict)
+    tables = ("cluster", "objectives", "scores", "versions", "provisioning", "trace", "provenance")
+    kinds |= dict.fromkeys(tables, dict)
+    kinds |= {} if document["actor"] is None else {"actor": dict}
     for name, kind in kinds.items():
         if not isinstance(document[name], kind):
             raise InputError(f"winner: {name} must be a {kind.__name__}, not {type(document[name]).__name__}")

@@ -5,24 +5,18 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from slackwise.policies.bundle import Policies
-from slackwise.policies.golden import record_golden
-from slackwise.policies.golden_plan import GoldenPlan, record_plans
 from slackwise.policies.winner import Winner
-from slackwise.testing.records import random_cases
-from slackwise.testing.views import random_questions
+from slackwise.simulator.provisioning import given_settings
+from slackwise.testing.golden import golden_decisions
+from slackwise.traces.trace import facts
 from slackwise.tuning.search_space import DEFAULT
 from slackwise.tuning.search_study import TUNED, Study
-
-GOLDEN_CASES = 4
 
 
 def winner(study: Study) -> Winner:
     """The tuned service if it wins, else today's: what does not beat it is not deployed."""
     name = TUNED if study.wins else DEFAULT
     configuration = study.comparison.outcome(name).configuration
-    cases = random_cases(GOLDEN_CASES, study.plan.seed)
-    calls = zip(cases.requests, cases.instances, cases.nows, strict=True)
     return Winner(
         policies=configuration.policies,
         model=study.service.model,
@@ -30,13 +24,11 @@ def winner(study: Study) -> Winner:
         cluster=asdict(configuration.cluster) | {"topology": configuration.cluster.topology},
         objectives=study.service.objectives.to_json(),
         scores=_scores(study, name),
-        golden=(*record_golden(configuration.policies, calls), *_plans(configuration.policies, study.plan.seed)),
+        provisioning=given_settings(configuration.provisioning),
+        trace={"searched": facts(study.load.searched), "reported": facts(study.load.reported)},
+        provenance={"found_by": "slackwise demo", "sampler": "tpe", "plan": asdict(study.plan)},
+        golden=golden_decisions(configuration.policies, study.plan.seed),
     )
-
-
-def _plans(policies: Policies, seed: int) -> tuple[GoldenPlan, ...]:
-    """Answers of the provisioning policy about pools of encoders and of text instances."""
-    return record_plans(policies, ((pools, now, ()) for pools, now in random_questions(GOLDEN_CASES, seed, kind=1)))
 
 
 def _scores(study: Study, name: str) -> dict[str, Any]:

@@ -48,7 +48,7 @@ from slackwise.latency.transfer import LINKS
 from slackwise.policies.bundle import ROLES, Policies, PolicyChoice, checked_keys, required_roles
 from slackwise.policies.knobs import parse_value
 from slackwise.policies.registry import find
-from slackwise.policies.winner import read_winner
+from slackwise.policies.winner import check_tuned_for, read_winner
 from slackwise.simulator.cluster import Cluster, Pool
 from slackwise.simulator.configuration import Configuration
 from slackwise.simulator.presets import preset
@@ -80,15 +80,21 @@ def read_configuration(path: str | os.PathLike[str], model: str, gpu: str, gpus:
         raise InputError(f"{file}: {error}") from None
 
 
-def read_tuned(path: str | os.PathLike[str]) -> Configuration:
-    """The configuration in a winner.json, named after the file.
+def read_tuned(
+    path: str | os.PathLike[str], model: str | None = None, gpu: str | None = None, force: bool = False
+) -> Configuration:
+    """The configuration in a winner.json, named after the file, for `model` and `gpu` (None: those it was tuned for).
 
-    Raises InputError if it is no winner, CheckError if its policies decide differently here.
+    Raises InputError if it is no winner, or was tuned for others and is not forced, CheckError if its policies decide
+    differently here.
     """
     winner = read_winner(path)
+    model, gpu = model or winner.model, gpu or winner.gpu
+    if not force:
+        check_tuned_for(winner, model, gpu)
     table = _given({key: value for key, value in winner.cluster.items() if key in CLUSTER_KEYS})
-    cluster = _cluster(table | {"model": winner.model, "gpu": winner.gpu}, winner.model, winner.gpu, None)
-    return Configuration(Path(path).stem, cluster, winner.policies)
+    cluster = _cluster(table | {"model": model, "gpu": gpu}, model, gpu, None)
+    return Configuration(Path(path).stem, cluster, winner.policies, settings_from(winner.provisioning, Provisioning()))
 
 
 def configuration_from(document: Mapping[str, Any], model: str, gpu: str, gpus: int) -> Configuration:

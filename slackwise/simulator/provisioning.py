@@ -47,6 +47,12 @@ def settings_from(table: Mapping[str, Any], start: Provisioning) -> Provisioning
     return replace(start, **table)
 
 
+def given_settings(settings: Provisioning) -> dict[str, Any]:
+    """Those that are not at their defaults, as `settings_from` takes them."""
+    defaults = Provisioning()
+    return {name: getattr(settings, name) for name in NAMES if getattr(settings, name) != getattr(defaults, name)}
+
+
 def setting_of(text: str) -> tuple[str, float] | None:
     """(name, value) if `text` is `provisioning.NAME=VALUE` with one of the settings, as `--set` writes it.
 

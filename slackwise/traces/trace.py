@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,3 +62,24 @@ class Trace:
             context_tokens=self.context_tokens[rows],
             output_tokens=self.output_tokens[rows],
         )
+
+
+def facts(trace: Trace) -> dict[str, Any]:
+    """What a trace is, for a record of what was done with it: source, window, size, and its digest."""
+    return {
+        "source": trace.source,
+        "start": trace.start,
+        "span_s": trace.span_s,
+        "requests": len(trace),
+        "image_count": trace.image_count,
+        "notes": dict(trace.notes),
+        "sha256": digest(trace),
+    }
+
+
+def digest(trace: Trace) -> str:
+    """SHA-256 of the requests: arrivals, images as they are read, tokens; in hexadecimal."""
+    found = hashlib.sha256()
+    for column in (trace.arrival_s, trace.images, trace.context_tokens, trace.output_tokens):
+        found.update(str(column.dtype).encode() + column.tobytes())
+    return found.hexdigest()

@@ -85,6 +85,14 @@ def test_different_models_are_not_compared(capsys: pytest.CaptureFixture[str], t
     assert "different models" in refusal(capsys, "compare", *QUICK, "--configs", f"vllm,{path}")
 
 
+def test_a_bundle_is_served_for_another_model_only_if_forced(capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = str(Path(__file__).parents[1] / "data" / "bundles" / "format-1.json")
+    arguments = ("compare", *QUICK, "--configs", bundle, "--gpu", "H100")
+    assert "tuned for GPU A100-80GB, not H100" in refusal(capsys, *arguments)
+    found = document(capsys, *arguments, "--force-bundle")
+    assert "H100" in found["configurations"][0]["cluster"]
+
+
 def test_a_latency_error_repeats_the_comparison_and_says_whether_it_holds(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ("compare", *QUICK, "--configs", "vllm,vllm+routing=busiest_instance", "--resamples", "100")
     found = document(capsys, *arguments, "--latency-error", "0.15")["robustness"]

@@ -14,7 +14,7 @@ from slackwise.errors import CheckError, InputError, SlackwiseError
 from slackwise.policies.bundle import Policies, PolicyChoice
 from slackwise.policies.golden import Golden, record_golden
 from slackwise.policies.golden_plan import GoldenPlan, record_plans
-from slackwise.policies.winner import Winner, read_winner, write_winner
+from slackwise.policies.winner import Winner, check_tuned_for, read_winner, write_winner
 from slackwise.testing.records import random_cases
 from slackwise.testing.views import random_questions
 
@@ -35,7 +35,16 @@ def winner() -> Winner:
     plans = record_plans(policies, [(pools, now, memory) for pools, now in random_questions(3, 0, kind=1)])
     cluster = {"text": {"instances": 2, "tensor_parallel": 4}, "image": {"instances": 8, "tensor_parallel": 1}}
     tuned_for = ("llama-3.2-11b", "A100-80GB", cluster, {"ttft_text_s": 0.5})
-    return Winner(policies, *tuned_for, scores={"goodput": 0.9}, golden=(*golden, *plans))
+    return Winner(
+        policies,
+        *tuned_for,
+        scores={"goodput": 0.9},
+        provisioning={"gpu_cap": 32},
+        actor={"version": 1, "layers": [[0.5, -1.0]]},
+        trace={"searched": {"sha256": "0" * 64}},
+        provenance={"command": "slackwise tune", "seed": 0},
+        golden=(*golden, *plans),
+    )
 
 
 @pytest.fixture
@@ -96,11 +105,14 @@ def test_a_knob_changed_by_hand_is_refused(changed: Callable[[Callable[[dict[str
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        (lambda document: document.update(format=2), "format 2, this slackwise reads up to 1"),
+        (lambda document: document.update(format=3), "format 3, this slackwise reads up to 2"),
         (lambda document: document.pop("format"), "not a winner: format is None"),
         (lambda document: document.pop("model"), "winner lacks model"),
         (lambda document: document.update(modle="x"), "did you mean 'model'?"),
         (lambda document: document.update(gpu=5), "gpu must be a str, not int"),
+        (lambda document: document.pop("actor"), "winner lacks actor"),
+        (lambda document: document.update(actor=[]), "actor must be a dict, not list"),
+        (lambda document: document.update(provenance=None), "provenance must be a dict, not NoneType"),
         (lambda document: document.update(golden={}), "golden must be a list, not dict"),
         (lambda document: document["golden"][0].update(role="batch"), "did you mean 'batching'?"),
         (lambda document: document["golden"][-1].update(pools=5), "a golden plan has a list of pools"),
@@ -124,6 +136,14 @@ def test_a_file_that_is_wrong_is_refused_in_one_line(
         read_winner(path)
     assert words in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_winner_is_for_the_model_and_gpu_it_was_tuned_for(winner: Winner) -> None:
+    check_tuned_for(winner, "llama-3.2-11b", "A100-80GB")
+    with pytest.raises(InputError, match=r"tuned for model llama-3.2-11b, not other: .*--force-bundle"):
+        check_tuned_for(winner, "other", "A100-80GB")
+    with pytest.raises(InputError, match="tuned for GPU A100-80GB, not H100"):
+        check_tuned_for(winner, "llama-3.2-11b", "H100")
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\x80\x04\x95cos\nsystem\n", b"5"])

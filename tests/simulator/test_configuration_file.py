@@ -150,6 +150,11 @@ def test_a_winner_is_a_configuration_and_its_cluster_is_checked(tmp_path: Path) 
     write_winner(tmp_path / "winner.json", winner)
     found = read_tuned(tmp_path / "winner.json")
     assert (found.name, found.cluster, found.policies) == ("winner", tuned.cluster, tuned.policies)
+    with pytest.raises(InputError, match="tuned for GPU A100-80GB, not H100"):
+        read_tuned(tmp_path / "winner.json", gpu="H100")
+    assert read_tuned(tmp_path / "winner.json", gpu="H100", force=True).cluster == replace(tuned.cluster, gpu="H100")
+    write_winner(tmp_path / "capped.json", replace(winner, provisioning={"gpu_cap": 32}))
+    assert read_tuned(tmp_path / "capped.json").provisioning.gpu_cap == 32
     write_winner(tmp_path / "broken.json", replace(winner, cluster={"topology": "E+PD"}))
     with pytest.raises(InputError, match="lacks pools"):
         read_tuned(tmp_path / "broken.json")
