@@ -1,4 +1,4 @@
-"""A configuration: a cluster and the policies that run it, under a name."""
+"""A configuration: a cluster, the policies that run it and what goes wrong, under a name."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from slackwise.policies.bundle import Policies
 from slackwise.simulator.cluster import Cluster
+from slackwise.simulator.faults import NO_FAULTS, Faults
 from slackwise.simulator.provisioning import Provisioning
 
 
@@ -17,3 +18,4 @@ class Configuration:
     cluster: Cluster
     policies: Policies
     provisioning: Provisioning = field(default_factory=Provisioning)
+    faults: Faults = NO_FAULTS

@@ -29,6 +29,16 @@ provisioning = "modserve_ceil"
 [provisioning]                       # default: what simulator.provisioning.Provisioning says
 gpu_cap = 32
 interval_s = 15.0
+
+[faults]                             # optional: what goes wrong, see simulator.faults
+mtbf_s = 3600.0
+loss = 0.001
+
+[[faults.listed]]                    # one fault of one instance, written by hand
+time_s = 60.0
+instance = 0
+kind = "crash"                       # crash | slow | link
+seconds = 120.0
 """
 
 from __future__ import annotations
@@ -51,10 +61,12 @@ from slackwise.policies.registry import find
 from slackwise.policies.winner import check_tuned_for, read_winner
 from slackwise.simulator.cluster import Cluster, Pool
 from slackwise.simulator.configuration import Configuration
+from slackwise.simulator.faults import Faults
+from slackwise.simulator.faults_file import fault_lines, faults_from, faults_from_text
 from slackwise.simulator.presets import preset
 from slackwise.simulator.provisioning import Provisioning, settings_from
 
-KEYS = ("name", "base", "cluster", "policies", "provisioning")
+KEYS = ("name", "base", "cluster", "policies", "provisioning", "faults")
 WHOLE_NUMBERS = ("instances", "tensor_parallel", "most")
 CLUSTER_KEYS = tuple(each.name for each in fields(Cluster) if each.name != "moved")
 
@@ -66,18 +78,22 @@ def read_configuration(path: str | os.PathLike[str], model: str, gpu: str, gpus:
     not allowed, and for what is missing.
     """
     file = Path(path)
+    document = _document(file)
     try:
-        document = tomllib.loads(file.read_text(encoding="utf-8"))
+        return configuration_from({"name": file.stem} | document, model, gpu, gpus)
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from None
+
+
+def _document(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{file}: no such file") from None
     except OSError as error:
         raise InputError(f"{file}: cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise InputError(f"{file} is not TOML: {error}") from None
-    try:
-        return configuration_from({"name": file.stem} | document, model, gpu, gpus)
-    except InputError as error:
-        raise InputError(f"{file}: {error}") from None
 
 
 def read_tuned(
@@ -107,7 +123,20 @@ def configuration_from(document: Mapping[str, Any], model: str, gpu: str, gpus: 
     cluster = _cluster(table, load_model(model).name, load_gpu(gpu).name, start)
     policies = _policies(document.get("policies", {}), start)
     provisioning = settings_from(_table("provisioning", document.get("provisioning", {})), Provisioning())
-    return Configuration(str(document["name"]), cluster, policies, provisioning)
+    faults = faults_from(document.get("faults", {}))
+    return Configuration(str(document["name"]), cluster, policies, provisioning, faults)
+
+
+def read_faults(text: str) -> Faults:
+    """Faults from the [faults] of a .toml file, or written as `mtbf_s=3600,loss=0.001`.
+
+    Raises InputError for a file that cannot be read, an unknown key, or a value that is not allowed.
+    """
+    if not text.endswith(".toml"):
+        return faults_from_text(text)
+    document = _document(Path(text))
+    checked_keys(text, document, KEYS, required=["faults"])
+    return faults_from(document["faults"])
 
 
 def write_toml(configuration: Configuration) -> str:
@@ -129,7 +158,7 @@ def write_toml(configuration: Configuration) -> str:
         lines.append(f"{role} = {{ name = {_value(choice['name'])}{f', knobs = {{ {knobs} }}' if knobs else ''} }}")
     given = {key: value for key, value in asdict(configuration.provisioning).items() if value is not None}
     lines += ["", "[provisioning]", *(f"{key} = {_value(value)}" for key, value in given.items())]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines + fault_lines(configuration.faults)) + "\n"
 
 
 def _cluster(table: dict[str, Any], model: str, gpu: str, start: Configuration | None) -> Cluster:

@@ -45,7 +45,7 @@ from slackwise.simulator.state import (
     records,
 )
 from slackwise.simulator.warmup import Mark
-from slackwise.simulator.workload import Workload, workload
+from slackwise.simulator.workload import Workload, misjudge, workload
 from slackwise.streams import stream
 from slackwise.traces import Trace
 from slackwise.traces.timestamps import NS_PER_S, parse_time_ns
@@ -99,6 +99,7 @@ class Simulation:
         policies = configuration.policies
         self.decisions = [(policies.policy(role), policies.params(role)) for role in ROLES]
         everything = workload(trace, cluster, self.costs, objectives, image_context)
+        misjudge(everything, configuration.faults, seed)
         self.rejected = _too_large(everything, cluster, self.costs)
         if self.rejected.all():
             raise InputError("no request of the trace fits the KV cache of an instance")

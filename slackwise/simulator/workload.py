@@ -21,6 +21,7 @@ from slackwise.latency.model import Model, load_model
 from slackwise.latency.transfer import INSIDE, transfer_seconds
 from slackwise.policies.features import ENCODE, IMAGE, NOT_QUEUED, PREFILL, REQUEST, TEXT
 from slackwise.simulator.cluster import STAGES, Cluster
+from slackwise.simulator.faults import Faults, estimate_factors
 from slackwise.simulator.objectives import Objectives
 from slackwise.simulator.state import HEAVY_IMAGES, PROGRESS, STAMPS, records
 from slackwise.traces import Trace
@@ -89,6 +90,23 @@ def _fill_deadlines(built: Workload, objectives: Objectives) -> None:
     requests = built.requests
     work_s = requests.encode_estimate_s + requests.transfer_estimate_s + requests.prefill_estimate_s
     requests.deadline_s = requests.arrival_s + objectives.ttft_s(requests.images, work_s)
+
+
+def misjudge(built: Workload, faults: Faults, seed: int) -> None:
+    """Multiply the predicted encode and prefill seconds and the expected output of each request by its error.
+
+    Deadlines, true costs and transfers stay as they are. `estimate_sigma` becomes the spread, which a server can know.
+    """
+    if faults.estimate_sigma == 0 and faults.estimate_bias == 0:
+        return
+    requests, progress = built.requests, built.progress
+    service, output = estimate_factors(faults, len(requests), seed)
+    progress.image_s *= service
+    progress.prefill_s *= service
+    requests.encode_estimate_s *= service
+    requests.prefill_estimate_s *= service
+    requests.output_estimate_tokens = np.maximum(1, np.rint(requests.output_estimate_tokens * output))
+    requests.estimate_sigma = faults.estimate_sigma
 
 
 def _fill_sizes(built: Workload, trace: Trace, model: Model, cluster: Cluster, image_context: str) -> None:
