@@ -11,7 +11,7 @@ from slackwise.policies.features import NOT_QUEUED
 from slackwise.policies.lookup import MONOTONE, SCAN, STATIC, TURN
 from slackwise.simulator.index import drawn, lead, note_change, search, update
 from slackwise.simulator.log import ROUTED, note
-from slackwise.simulator.tables import draw_of, group_of, instance_of, progress_of, ready_at, request_of
+from slackwise.simulator.tables import draw_of, group_of, instance_of, progress_of, ready_at, request_of, shown_of
 
 
 @part
@@ -49,7 +49,7 @@ def scan(s: Any, group: int, request: int, now: float, policy: Any, params: Any)
     best, best_cost = members.lead, np.inf
     for at in range(members.ready):
         instance = ready_at(s, group, at).instance
-        cost = policy(request_of(s, request), instance_of(s, instance), now, params)
+        cost = policy(request_of(s, request), shown_of(s, instance), now, params)
         if cost < best_cost:
             best, best_cost = instance, cost
     return best

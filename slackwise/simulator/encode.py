@@ -31,23 +31,24 @@ from slackwise.simulator.transfer import note_server
 
 @part
 def cut(s: Any, request: int, now: float, policies: Any) -> int:
-    """Cut the images of a request into jobs as the chunking policy says; return the first of the linked jobs."""
-    seen, encoder = request_of(s, request), group_of(s, ENCODING).lead
-    first, last, count = -1, -1, 0
+    """Cut the images of a request that are in no job as the chunking policy says; the first of the linked jobs."""
+    seen, progress, encoder = request_of(s, request), progress_of(s, request), group_of(s, ENCODING).lead
+    first, last, before, whole = -1, -1, progress.jobs_cut, seen.images_left
+    seen.images_left = progress.uncut_images
     while seen.images_left > 0:
         asked = policies.chunking(seen, instance_of(s, encoder), now, policies.chunking_params)
         images = min(seen.images_left, max(1, int(asked)))
-        job = take_job(s, request, images, count)
+        job = take_job(s, request, images, progress.jobs_cut)
         if last >= 0:
             job_of(s, last).next = job
         else:
             first = job
         last = job
-        count += 1
+        progress.jobs_cut += 1
         seen.images_left -= images
-    seen.images_left = seen.images
-    progress = progress_of(s, request)
-    progress.jobs_left, progress.lanes = count, group_of(s, ENCODING).ready
+    seen.images_left, progress.uncut_images = whole, 0
+    progress.jobs_left += progress.jobs_cut - before
+    progress.lanes = group_of(s, ENCODING).ready
     progress.job_s = costs_of(s, engine_of(s, encoder).pool).encode_step_s + job_of(s, first).images * progress.image_s
     seen.encode_estimate_s = critical_path(s, request)
     if s.overlap_tokens > 0:
@@ -266,7 +267,7 @@ def finish_job(s: Any, encoder: int, job: int, now: float, policies: Any) -> boo
     left_s = critical_path(s, request)
     changed = left_s != entry.encode_estimate_s
     entry.encode_estimate_s = left_s
-    if progress.jobs_left == 0:
+    if progress.jobs_left == 0 and progress.uncut_images == 0:
         progress.encoded_s, progress.encoder = now, encoder
         return True
     if changed and pool_of(s, engine_of(s, encoder).pool).ranks_estimates == 1:

@@ -15,6 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slackwise.errors import InputError, unknown
+from slackwise.simulator.state import CRASH as CRASH_ORDER
+from slackwise.simulator.state import LINK as LINK_ORDER
+from slackwise.simulator.state import SLOW as SLOW_ORDER
 from slackwise.streams import stream
 
 CRASH, SLOW, LINK = "crash", "slow", "link"
@@ -132,11 +135,8 @@ NO_FAULTS = Faults()
 def fault_events(faults: Faults, instances: int, first_s: float, last_s: float, seed: int) -> list[Fault]:
     """The faults of a run whose requests arrive from `first_s` to `last_s`, in order of time.
 
-    Raises InputError if one written by hand names an instance that does not exist.
+    Raises nothing: whether those written by hand are possible is seen when they are injected.
     """
-    for each in faults.listed:
-        if each.instance >= instances:
-            raise InputError(f"faults: there is no instance {each.instance}: the cluster has {instances}, from 0")
     found = list(faults.listed)
     spells = (
         (CRASH, faults.mtbf_s, faults.repair_s, 1.0),
@@ -149,6 +149,28 @@ def fault_events(faults: Faults, instances: int, first_s: float, last_s: float, 
             times = renewals(generator, every_s, seconds, first_s, last_s)
             found += [Fault(time_s, instance, kind, seconds, factor) for time_s in times]
     return sorted(found, key=lambda each: (each.time_s, each.instance, tuple(FAULTS).index(each.kind)))
+
+
+def fault_orders(events: Sequence[Fault]) -> list[tuple[float, int, int, float]]:
+    """(time, kind of order, instance, value) of faults, in order of time: crashes, and each change of a factor."""
+    orders = [(each.time_s, CRASH_ORDER, each.instance, each.seconds) for each in events if each.kind == CRASH]
+    for kind, order in ((SLOW, SLOW_ORDER), (LINK, LINK_ORDER)):
+        for instance in sorted({each.instance for each in events if each.kind == kind}):
+            spells = [each for each in events if (each.kind, each.instance) == (kind, instance)]
+            orders += [(time_s, order, instance, factor) for time_s, factor in factors(spells)]
+    return sorted(orders)
+
+
+def factors(spells: Sequence[Fault]) -> list[tuple[float, float]]:
+    """(time, factor from then on) of the spells of one instance: the largest that lasts, 1 while there is none."""
+    changes = sorted({each.time_s for each in spells} | {each.time_s + each.seconds for each in spells})
+    found: list[tuple[float, float]] = []
+    for time_s in changes:
+        lasting = [each.factor for each in spells if each.time_s <= time_s < each.time_s + each.seconds]
+        factor = max(lasting, default=1.0)
+        if not found or found[-1][1] != factor:
+            found.append((time_s, factor))
+    return found
 
 
 def renewals(

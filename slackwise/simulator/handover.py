@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from slackwise.jit import part
-from slackwise.simulator.dispatch import choose, park
+from slackwise.policies.features import PREFILL
+from slackwise.simulator.admission import fail
+from slackwise.simulator.dispatch import choose, park, refresh_backlog
 from slackwise.simulator.index import note_change
 from slackwise.simulator.log import RELEASED, note
-from slackwise.simulator.queueing import interrupt
-from slackwise.simulator.state import DECODING
+from slackwise.simulator.queueing import interrupt, unassign
+from slackwise.simulator.state import DECODING, DRAINING, LOST_FOR_GOOD
 from slackwise.simulator.tables import engine_of, group_of, instance_of, progress_of
-from slackwise.simulator.transfer import RELEASE, TO_QUEUE, kv_cache_s, send
+from slackwise.simulator.transfer import RELEASE, kv_cache_s, send, transmit
 
 
 @part
@@ -32,9 +36,25 @@ def send_kv(s: Any, request: int, now: float, policies: Any) -> None:
     progress.instance = choose(s, DECODING, request, now, policies.decode_routing, policies.decode_routing_params)
     instance_of(s, progress.instance).waiting += 1
     note_change(s, progress.instance)
-    arrives_s = now + kv_cache_s(s, request, progress.holder)
-    send(s, request, request, TO_QUEUE, arrives_s)
-    send(s, request, request, RELEASE, arrives_s)
+    arrives_s = transmit(s, request, progress.holder, kv_cache_s(s, request, progress.holder), now)
+    if arrives_s < np.inf:
+        send(s, request, request, RELEASE, arrives_s)
+
+
+@part
+def lose(s: Any, request: int, now: float) -> None:
+    """The last transfer that a request may lose is lost: it is given up."""
+    instance, seen = progress_of(s, request).instance, instance_of(s, progress_of(s, request).instance)
+    if seen.stages & PREFILL:
+        unassign(s, instance, request)
+    else:
+        seen.waiting -= 1
+    refresh_backlog(s, instance)
+    if progress_of(s, request).holder >= 0:
+        release(s, request, now)
+    fail(s, request, LOST_FOR_GOOD, now)
+    if engine_of(s, instance).status == DRAINING:
+        interrupt(s, instance, now)
 
 
 @part

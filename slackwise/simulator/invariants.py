@@ -34,7 +34,7 @@ from slackwise.simulator.recount import (
     queued_jobs,
     running_jobs,
 )
-from slackwise.simulator.state import DRAINING, FAILURES, OFF, READY, STARTING, State
+from slackwise.simulator.state import DOWN, DRAINING, FAILURES, OFF, READY, STARTING, State
 from slackwise.simulator.transfer import PART
 
 
@@ -82,14 +82,16 @@ def jobs_conserved(state: State) -> Iterator[str]:
     for job in np.flatnonzero(times):
         yield f"job {job} is listed {times[job] + (job in live)} times, {'' if job in live else 'not '}in use"
     yield from _jobs_hold(state, to_do, "jobs_left", state.progress, np.ones(len(to_do)))
-    yield from _jobs_hold(state, to_do, "images_left", state.requests, state.jobs.images[to_do])
+    yield from _jobs_hold(
+        state, to_do, "images_left", state.requests, state.jobs.images[to_do], state.progress.uncut_images
+    )
     if state.clock[0].overlap_tokens > 0:
         yield from _jobs_hold(state, live, "images_missing", state.progress, state.jobs.images[live])
 
 
-def _jobs_hold(state: State, jobs: Any, name: str, table: Any, weights: Any) -> Iterator[str]:
+def _jobs_hold(state: State, jobs: Any, name: str, table: Any, weights: Any, besides: Any = 0) -> Iterator[str]:
     of = state.jobs.request[jobs]
-    summed = np.bincount(of, weights=weights, minlength=len(state.requests))
+    summed = np.bincount(of, weights=weights, minlength=len(state.requests)) + besides
     wrong = (summed[of] != table[name][of]) & (state.progress.failure[of] == 0)
     for request in np.unique(of[wrong]):
         yield f"{name} of request {request} is {table[name][request]}, its jobs hold {summed[request]}"
@@ -183,14 +185,14 @@ def no_token_before_its_cause(state: State) -> Iterator[str]:
     ready, progress = np.zeros(len(state.requests)), state.progress
     ready[state.arrivals.request] = state.arrivals.ready_s
     started, finished = ~np.isnan(progress.first_token_s), ~np.isnan(progress.finish_s)
-    images = state.requests.images > 0
+    kept = (state.requests.images > 0) & (progress.crashes == 0)  # a crash may take the images with it
     wrong = {
         "failed before it was ready": progress.failed_s < ready,
         "ready before it arrived": ready < state.requests.arrival_s,
         "encoded before it was ready": progress.encoded_s < ready,
         "a token before it was ready": progress.first_token_s < ready,
-        "a token before its images": started & images & ~(progress.encoded_s <= progress.first_token_s),
-        "a token with images left": started & (state.requests.images_left > 0),
+        "a token before its images": started & kept & ~(progress.encoded_s <= progress.first_token_s),
+        "a token with images left": started & kept & (state.requests.images_left > 0),
         "finished before its first token": finished & ~(progress.first_token_s <= progress.finish_s),
         "finished at once with tokens to come": finished
         & (progress.output_tokens > 1)
@@ -255,7 +257,7 @@ def fleet_kept(state: State) -> Iterator[str]:
     if gpus_held(state) > cap:
         yield f"{gpus_held(state)} of {cap} GPUs are held"
     work = seen.waiting + seen.running + engines.kv_used_tokens + engines.work
-    closed = np.isin(engines.status, (OFF, STARTING))
+    closed = np.isin(engines.status, (OFF, STARTING, DOWN))
     for each in np.flatnonzero(closed & ((work > 0) | np.isfinite(engines.step_end_s))):
         yield f"instance {each} has work though its status is {engines.status[each]}"
     for each in np.flatnonzero((engines.status == DRAINING) & (seen.assigned != engines.assigned_before)):

@@ -35,7 +35,7 @@ from slackwise.simulator.tables import (
     tbt_of,
 )
 from slackwise.simulator.timeline import replay
-from slackwise.simulator.transfer import TO_QUEUE, embeddings_s, send
+from slackwise.simulator.transfer import send_embeddings
 
 
 @part
@@ -90,11 +90,11 @@ def start_mixed(s: Any, instance: int, now: float) -> None:
     encode_s = 0.0
     if engine.step_tiles > 0:
         encode_s = costs.encode_step_s + costs.encode_s_per_tile * engine.step_tiles
-        engine.encode_busy_s += encode_s
+        engine.encode_busy_s += encode_s * engine.slow
     if engine.step_tokens > 0:
-        engine.prefill_busy_s += seconds - encode_s
-    engine.leap_steps, engine.leaping = 1, 0
-    engine.step_start_s, engine.step_end_s = now, now + seconds
+        engine.prefill_busy_s += (seconds - encode_s) * engine.slow
+    engine.leap_steps, engine.leaping, engine.pace = 1, 0, engine.slow
+    engine.step_start_s, engine.step_end_s = now, now + seconds * engine.slow
     seen.busy_since_s, seen.busy_until_s = now, now + seconds
 
 
@@ -118,10 +118,11 @@ def start_leap(s: Any, instance: int, preempted: int, now: float) -> None:
     if engine.queued > 0 and (preempted > 0 or s.admitting == 1 or pool_of(s, pool).fixed_order == 0):
         steps = 1
     text_only = text_decodes(s, instance)
-    engine.decode_base_s = base_seconds(costs_of(s, pool), pool_of(s, pool).linear_s, engine.decodes, text_only)
+    base_s = base_seconds(costs_of(s, pool), pool_of(s, pool).linear_s, engine.decodes, text_only)
+    engine.decode_base_s, engine.pace = base_s * engine.slow, engine.slow
     engine.leap_steps, engine.leaping = steps, 1
     engine.step_start_s = now
-    kv_s = costs_of(s, pool).kv_s_per_token
+    kv_s = costs_of(s, pool).kv_s_per_token * engine.pace
     engine.step_end_s = now + leap_seconds(steps, engine.decode_base_s, kv_s, engine.decode_kv_tokens, engine.decodes)
 
 
@@ -160,8 +161,10 @@ def end_job(s: Any, instance: int, job: int, now: float, policies: Any) -> None:
     request, last = job_of(s, job).request, finish_job(s, instance, job, now, policies)
     if s.overlap_tokens > 0:
         send_part(s, job, now, policies)
-    elif last and assign(s, request, now, policies):
-        send(s, request, request, TO_QUEUE, now + embeddings_s(s, request))
+    elif last:
+        progress_of(s, request).to_send = 1
+        if assign(s, request, now, policies):
+            send_embeddings(s, request, now)
 
 
 @part
@@ -172,7 +175,7 @@ def end_decodes(s: Any, instance: int, now: float) -> None:
     if engine.work > 0:
         record_tokens(s, instance, now - engine.step_start_s, 0.0, 1)
     else:
-        kv_s = costs_of(s, engine.pool).kv_s_per_token
+        kv_s = costs_of(s, engine.pool).kv_s_per_token * engine.pace
         first = engine.decode_base_s + kv_s * engine.decode_kv_tokens
         record_tokens(s, instance, first, kv_s * decodes, steps)
     engine.decode_steps += steps

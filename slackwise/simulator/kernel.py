@@ -12,11 +12,11 @@ from slackwise.policies.compilation import POLICY, stamped
 from slackwise.simulator import heap
 from slackwise.simulator.admission import least_busy_encoder, refused
 from slackwise.simulator.dispatch import park
-from slackwise.simulator.encode import cut, enqueue_job, free_job
-from slackwise.simulator.handover import release, send_kv
+from slackwise.simulator.encode import cut, enqueue_job, free_job, withdraw_jobs
+from slackwise.simulator.handover import lose, release, send_kv
 from slackwise.simulator.iteration import begin, end
-from slackwise.simulator.lifecycle import obey
 from slackwise.simulator.log import ARRIVED, note
+from slackwise.simulator.mishaps import obey
 from slackwise.simulator.overlap import land, send_held
 from slackwise.simulator.queueing import assign, deliver, interrupt
 from slackwise.simulator.state import CLOCK, DECODING, ENCODING, PREFILLING
@@ -31,7 +31,7 @@ from slackwise.simulator.tables import (
     request_of,
     transfer_at,
 )
-from slackwise.simulator.transfer import KIND, KIND_BITS, PART, RELEASE, TO_QUEUE, embeddings_s, send
+from slackwise.simulator.transfer import KIND, KIND_BITS, LOST, PART, RELEASE, send_embeddings
 
 DONE, PAUSED, FULL = 0, 1, 2
 """How a run ended: nothing is left to do; `until` was reached; some part of the state needs more room."""
@@ -60,7 +60,7 @@ class Deciders(NamedTuple):
 def has_room(s: Any) -> bool:
     """Whether any single event fits into the queues, jobs, transfers and orders."""
     return (
-        s.longest_queue + s.most_images + s.sequences < s.queue_room
+        s.longest_queue + s.most_images + s.sequences + s.crashing * (s.longest_queue + s.transfers) < s.queue_room
         and s.free_jobs > s.most_images
         and s.transfers + 2 * s.sequences + s.leaves < s.transfer_room
         and s.orders + s.leaves < s.order_room
@@ -75,6 +75,7 @@ def arrive(s: Any) -> tuple[int, int]:
     note(s, ARRIVED, request, -1, 0, 0)
     if group_of(s, ENCODING).count == 0 or request_of(s, request).images == 0:
         return request, PREFILLING
+    progress_of(s, request).uncut_images = request_of(s, request).images
     return request, ENCODING
 
 
@@ -90,6 +91,8 @@ def receive(s: Any, now: float, policies: Any) -> tuple[int, int]:
         release(s, ident, now)
     elif kind == PART:
         land(s, ident, now, policies)
+    elif kind == LOST:
+        lose(s, ident, now)
     else:
         deliver(s, ident, now, policies)
     return -1, -1
@@ -98,6 +101,8 @@ def receive(s: Any, now: float, policies: Any) -> tuple[int, int]:
 @part
 def enter(s: Any, request: int, group: int, now: float, policies: Any) -> None:
     """Route a request to an instance of a group, or let it wait until one is ready."""
+    if progress_of(s, request).failure != 0:
+        return  # dropped meanwhile, by another of its jobs
     if group == DECODING:
         send_kv(s, request, now, policies)
     elif group == PREFILLING:
@@ -115,8 +120,8 @@ def enter_prefill(s: Any, request: int, now: float, policies: Any) -> None:
         progress = progress_of(s, request)
         if progress.parts_held > 0:
             send_held(s, request, now)
-        elif progress.encoder >= 0 and progress.preemptions == 0:
-            send(s, request, request, TO_QUEUE, now + embeddings_s(s, request))
+        elif progress.to_send == 1:
+            send_embeddings(s, request, now)
         else:
             deliver(s, request, now, policies)
 
@@ -127,6 +132,7 @@ def enter_encoders(s: Any, request: int, now: float, policies: Any) -> None:
     job = cut(s, request, now, policies)
     if s.admitting == 1 and refused(s, request, least_busy_encoder(s), now, policies):
         drop_jobs(s, job)
+        withdraw_jobs(s, request, -1)
         return
     while job >= 0:
         following = job_of(s, job).next
@@ -138,9 +144,10 @@ def enter_encoders(s: Any, request: int, now: float, policies: Any) -> None:
 def drop_jobs(s: Any, job: int) -> None:
     """Free the linked jobs of a request that was cut and not taken."""
     progress = progress_of(s, job_of(s, job).request)
-    progress.jobs_left, progress.images_missing, progress.first_job = 0, 0, -1
+    progress.images_missing, progress.first_job = 0, -1
     while job >= 0:
         following = job_of(s, job).next
+        progress.jobs_left -= 1
         free_job(s, job)
         job = following
 

@@ -3,8 +3,8 @@
 | order | to an instance that is | does |
 |---|---|---|
 | START | OFF | takes its GPUs, STARTING; OPEN follows after `value` seconds |
-| OPEN | STARTING, if nothing has changed its mind | READY: takes work, first of all the requests that were parked |
-| DRAIN | STARTING or READY | stops taking work (a start is called off) and is released, OFF, as soon as it is empty |
+| OPEN | STARTING or DOWN, unless called off | READY: takes work, first of all the requests that were parked |
+| DRAIN | STARTING, DOWN, READY | takes no more work (a start is called off); released, OFF, as soon as it is empty |
 | RECALL | DRAINING | READY again at once |
 | RESERVE | OFF | waits for `count` released instances, then starts on their GPUs in `value` seconds (a role switch) |
 
@@ -20,10 +20,10 @@ import numpy as np
 
 from slackwise.jit import called, part
 from slackwise.simulator import heap
-from slackwise.simulator.dispatch import unpark
 from slackwise.simulator.index import GROUPS, regrow
 from slackwise.simulator.log import NOW_DRAINING, NOW_OFF, NOW_READY, NOW_STARTING, note
 from slackwise.simulator.state import (
+    DOWN,
     DRAIN,
     DRAINING,
     OFF,
@@ -39,12 +39,8 @@ from slackwise.simulator.tables import engine_of, group_of, instance_of, order_a
 
 
 @part
-def obey(s: Any, order: int, now: float) -> tuple[int, int]:
-    """Carry out an order.
-
-    A parked request that an instance is ready for now is returned with its group, else -1; the order comes again at
-    once while there are more.
-    """
+def carry_out(s: Any, order: int, now: float) -> None:
+    """Carry out an order of the table above."""
     record = order_at(s, order)
     instance, engine = record.instance, engine_of(s, record.instance)
     if record.kind == START and engine.status == OFF and engine.awaits == 0:
@@ -55,25 +51,22 @@ def obey(s: Any, order: int, now: float) -> tuple[int, int]:
         set_ready(s, instance)
     elif record.kind == RESERVE and engine.status == OFF and engine.awaits == 0:
         engine.awaits, engine.switch_s, engine.sibling = record.count, record.value, record.other
-    elif record.kind == OPEN and engine.status == STARTING and engine.ready_s == now:
+    elif record.kind == OPEN and is_opening(engine.status) and engine.ready_s == now:
         set_ready(s, instance)
-    group = waiting_group(s, instance)
-    if group < 0:
-        return -1, -1
-    request = unpark(s, group)
-    if waiting_group(s, instance) >= 0:
-        push_order(s, order, now)
-    return request, group
 
 
 @part
-def waiting_group(s: Any, instance: int) -> int:
-    """A group of a ready instance for which requests are parked, -1 if there is none."""
-    if engine_of(s, instance).status == READY:
-        for group in range(GROUPS):
-            members = group_of(s, group)
-            if members.parked > 0 and members.first <= instance < members.first + members.count:
-                return group
+def is_opening(status: int) -> bool:
+    """Whether an instance is about to take work."""
+    return status in (STARTING, DOWN)
+
+
+@part
+def waiting_group(s: Any) -> int:
+    """A group for which requests are parked though an instance is ready, -1 if there is none."""
+    for group in range(GROUPS):
+        if group_of(s, group).parked > 0 and group_of(s, group).ready > 0:
+            return group
     return -1
 
 
@@ -116,7 +109,7 @@ def set_ready(s: Any, instance: int) -> None:
 def drain(s: Any, instance: int, successor: int, now: float) -> None:
     """Take no more work; release the GPUs when what is here has been done."""
     engine = engine_of(s, instance)
-    if engine.status != STARTING and engine.status != READY:
+    if not is_opening(engine.status) and engine.status != READY:
         return
     reserved = successor >= 0 and engine_of(s, successor).awaits > 0
     engine.successor, engine.drained_s = successor if reserved else -1, now
@@ -167,8 +160,9 @@ def take_over(s: Any, head: int, gpus: int, now: float) -> None:
     instance = head
     while instance >= 0:
         following = engine_of(s, instance).sibling
-        engine_of(s, instance).awaits, engine_of(s, instance).sibling = 0, -1
-        start(s, instance, engine_of(s, instance).switch_s, now)
+        if engine_of(s, instance).status == OFF:  # else it was not free when the chain was made
+            engine_of(s, instance).awaits, engine_of(s, instance).sibling = 0, -1
+            start(s, instance, engine_of(s, instance).switch_s, now)
         instance = following
 
 

@@ -14,13 +14,13 @@ from slackwise.simulator.tables import engine_of, job_of, log_of, request_of, sl
 
 KINDS = (
     "arrived", "routed", "sent", "queued", "admitted", "chunk", "first_token", "preempted", "resumed", "released",
-    "finished", "demoted", "failed", "starting", "ready", "draining", "off", "step",
+    "finished", "demoted", "failed", "crashed", "starting", "ready", "draining", "off", "step",
 )  # fmt: skip
 """Names of the kinds of events; the place of each is its number."""
 
 ARRIVED, ROUTED, SENT, QUEUED, ADMITTED, CHUNK = range(6)
-FIRST_TOKEN, PREEMPTED, RESUMED, RELEASED, FINISHED, DEMOTED, FAILED = range(6, 13)
-NOW_STARTING, NOW_READY, NOW_DRAINING, NOW_OFF, STEP = range(13, len(KINDS))
+FIRST_TOKEN, PREEMPTED, RESUMED, RELEASED, FINISHED, DEMOTED, FAILED, CRASHED = range(6, 14)
+NOW_STARTING, NOW_READY, NOW_DRAINING, NOW_OFF, STEP = range(14, len(KINDS))
 
 EVERY_KIND = (1 << len(KINDS)) - 1
 """The bits of all kinds."""
@@ -45,6 +45,15 @@ def note_step(s: Any, instance: int) -> None:
     """Log the step or leap that ends, before its decodes and chunks are booked."""
     if (s.log_kinds >> STEP) & 1:
         write_step(s, instance)
+
+
+@part
+def note_lost_step(s: Any, instance: int) -> None:
+    """Log the step that a crash breaks off, or the steps of a leap that were over."""
+    if (s.log_kinds >> STEP) & 1:
+        engine = engine_of(s, instance)
+        decodes = engine.decodes if engine.decoding == 1 else 0
+        write(s, STEP, -1, instance, engine.step_start_s, engine.leap_steps, decodes, 0, 0, 0)
 
 
 @called

@@ -45,6 +45,8 @@ def plant(state: State, decisions: Mapping[str, tuple[Policy, Params]]) -> None:
         members.draws = lookup.draws(knobs) if members.way == DRAWN else 0
         if members.count < INDEXED_FROM.get(int(members.way), 0) or not _alike(state, group, lookup):
             members.way = SCAN
+        if len(state.samples) > 0:
+            members.way = SCAN
         if members.way == MONOTONE:
             _bound(state, group, lookup)
         elif members.way == STATIC:

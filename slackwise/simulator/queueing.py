@@ -181,7 +181,7 @@ def interrupt(s: Any, instance: int, now: float) -> None:
 def cut_leap(s: Any, instance: int, now: float) -> None:
     """End the running leap at its first step boundary at or after `now`."""
     engine = engine_of(s, instance)
-    kv_s = costs_of(s, engine.pool).kv_s_per_token
+    kv_s = costs_of(s, engine.pool).kv_s_per_token * engine.pace
     base, tokens, decodes = engine.decode_base_s, engine.decode_kv_tokens, engine.decodes
     steps = steps_to_reach(now - engine.step_start_s, base, kv_s, tokens, decodes)
     if steps < engine.leap_steps:

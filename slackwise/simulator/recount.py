@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from slackwise.policies.features import ENCODE, PREFILL
 from slackwise.simulator.state import State
-from slackwise.simulator.transfer import KIND, KIND_BITS, TO_QUEUE
+from slackwise.simulator.transfer import KIND, KIND_BITS, LOST, TO_QUEUE
 
 Numbers = NDArray[np.int64]
 
@@ -53,7 +53,7 @@ def chunks(state: State, instance: int) -> Any:
 
 def travelling(state: State) -> Numbers:
     """Requests whose embeddings or KV caches are on their way to a queue."""
-    return delivered(state, TO_QUEUE)
+    return np.concatenate([delivered(state, TO_QUEUE), delivered(state, LOST)])
 
 
 def delivered(state: State, kind: int) -> Numbers:
@@ -84,32 +84,32 @@ def live_jobs(state: State) -> Numbers:
 
 
 def encoding(state: State) -> Numbers:
-    """Requests with jobs that are not queued for prefill yet, nor parked."""
+    """Requests with jobs that are not queued for prefill yet, nor parked, nor given up."""
     every = range(len(state.instances))
     begun = [part for each in every for part in (queued(state, each), prefilling(state, each))]
-    begun += [parked(state, group) for group in range(len(state.groups))]
+    begun += [waiting_for_fleet(state), np.flatnonzero(state.progress.failure != 0)]
     return np.setdiff1d(numbers(state.jobs.request[live_jobs(state)]), np.concatenate(begun))
+
+
+def waiting_for_fleet(state: State) -> Numbers:
+    """Requests that are parked; one that another of its jobs had dropped meanwhile is not counted."""
+    found = np.concatenate([parked(state, group) for group in range(len(state.groups))])
+    return numbers(found[state.progress.failure[found] == 0])
 
 
 def places(state: State) -> dict[str, Numbers]:
     """Requests by where they are."""
-    failed = np.flatnonzero(state.progress.failure != 0)
     found = {
-        "failed": failed,
+        "failed": np.flatnonzero(state.progress.failure != 0),
         "future": state.arrivals.request[state.clock[0].next_arrival :],
-        "encoding": np.setdiff1d(encoding(state), failed),
+        "encoding": encoding(state),
         "travelling": travelling(state),
-        "parked": np.concatenate([parked(state, group) for group in range(len(state.groups))]),
+        "parked": waiting_for_fleet(state),
         "finished": np.flatnonzero(~np.isnan(state.progress.finish_s)),
     }
     for name, of in (("queued", queued), ("prefilling", prefilling), ("decoding", decoding)):
         found[name] = np.concatenate([of(state, each) for each in range(len(state.instances))])
     return {name: numbers(requests) for name, requests in found.items()}
-
-
-def _without(requests: Numbers, failed: Numbers) -> Numbers:
-    """Jobs of a request that was given up may still run; it is not counted as encoding for them."""
-    return requests[~np.isin(requests, failed)]
 
 
 def held_by_decodes(state: State, instance: int) -> Numbers:

@@ -17,26 +17,34 @@ from slackwise.latency.costs import step_seconds
 from slackwise.latency.model import load_model
 from slackwise.latency.preprocess import preprocess_seconds
 from slackwise.policies.features import DECODE, ENCODE, NOT_QUEUED, PREFILL, REQUEST
+from slackwise.policies.hashing import random_word
 from slackwise.simulator.admission import DEMOTE
 from slackwise.simulator.cluster import Cluster
 from slackwise.simulator.simulation import ROLES, Simulation
 from slackwise.simulator.state import (
+    CRASH,
     DECODING,
+    DOWN,
     DRAIN,
     DRAINING,
     DROPPED,
     ENCODING,
+    GAVE_OUT,
+    LINK,
+    LOST_FOR_GOOD,
     OFF,
     OPEN,
     PREFILLING,
     READY,
     RECALL,
     RESERVE,
+    SAMPLE,
+    SLOW,
     START,
     STARTING,
     records,
 )
-from slackwise.simulator.transfer import PART, RELEASE, TO_QUEUE
+from slackwise.simulator.transfer import LOST, MOST_TRIES, PART, RELEASE, TO_QUEUE
 
 ORDER, ARRIVAL, DELIVERY, STEP_END = 0, 1, 2, 3
 """Kinds of events, in the order in which those of one time are processed."""
@@ -81,6 +89,11 @@ class Request:
     delivered_s: float = math.inf
     preemptions: int = 0
     queued_s: float = NOT_QUEUED
+    uncut: int = 0  # images to be encoded apart and in no job
+    cut_jobs: int = 0  # ever
+    sends: int = 0
+    crashes: int = 0
+    started_over: bool = False
     demoted: bool = False  # served behind all others
     failure: int = 0
     failed_s: float = math.nan
@@ -142,6 +155,8 @@ class Instance:
     status: int = OFF
     since_s: float = 0.0  # start of what is charged now
     ready_s: float = math.inf
+    slow: float = 1.0  # factor of the steps that begin now
+    link_factor: float = 1.0
     gpu_s: float = 0.0  # charged so far, current charges left out
     then: list[Instance] = field(default_factory=list)  # start on its GPUs once it is released
     awaits: int = 0  # releases that it waits for
@@ -195,7 +210,11 @@ class Reference:
         self.orders: list[Order] = []  # as given
         self.to_obey: list[int] = []  # places in it
         self.parked: list[list[Request]] = [[] for _ in self.groups]
-        self.admitting = bool(state.clock[0].admitting)
+        self.admitting = bool(clock.admitting)
+        self.retries, self.tries = int(clock.retries), int(clock.tries)
+        self.timeout_s, self.loss_word = float(clock.timeout_s), int(clock.loss_word)
+        self.samples: list[list[Any]] = []  # records of all instances, as sampled, for routers that see them late
+        self.lag = 0
 
     def _instance(self, state: Any, number: int) -> Instance:
         pool = int(state.engines[number].pool)
@@ -255,6 +274,8 @@ class Reference:
                     self.release(self.requests[number], now)
                 elif kind == PART:
                     self.land(self.requests[number], job, now)
+                elif kind == LOST:
+                    self.lose(self.requests[number], now)
                 else:
                     self.deliver(self.requests[number], now)
             else:
@@ -265,7 +286,9 @@ class Reference:
         """Images go to separate encoders if there are any; otherwise straight to a prefill instance."""
         if not self.groups[ENCODING] or request.seen.images == 0:
             self.enter_prefill(request, now)
-        elif not self.ready(ENCODING):
+            return
+        request.uncut = int(request.seen.images)
+        if not self.ready(ENCODING):
             self.parked[ENCODING].append(request)
         else:
             self.enter_encoders(request, now)
@@ -277,7 +300,7 @@ class Reference:
                 parts, request.parts = request.parts, []
                 self.send_parts(request, parts, now)
             elif request.in_transit:
-                self.send(request, TO_QUEUE, now + self.embeddings_s(request))
+                self.transmit(request, request.encoders[-1], self.embeddings_s(request), now)
             else:
                 self.deliver(request, now)
 
@@ -286,6 +309,8 @@ class Reference:
         jobs = self.cut(request, now)
         if self.admitting and self.consider(request, self.least_busy_encoder(), now, door=True):
             request.jobs = []
+            request.jobs_left -= len(jobs)
+            self.withdraw(request)
             return
         for job in jobs:
             encoder = self.choose(ENCODING, "encode_routing", request, job, now)
@@ -312,13 +337,13 @@ class Reference:
     def obey(self, order: Order, now: float) -> None:
         """Carry out an order, and route whoever has waited for it."""
         instance = self.instances[order.instance]
-        loaded = order.kind == OPEN and instance.status == STARTING and instance.ready_s == now
+        loaded = order.kind == OPEN and instance.status in (STARTING, DOWN) and instance.ready_s == now
         recalled = order.kind == RECALL and instance.status == DRAINING and not instance.then
         if order.kind == START and instance.status == OFF and not instance.awaits:
             self.start(instance, order.value, now)
         elif loaded or recalled:
             instance.status = READY
-        elif order.kind == DRAIN and instance.status in (STARTING, READY):
+        elif order.kind == DRAIN and instance.status in (STARTING, DOWN, READY):
             instance.status = DRAINING
             reserved = order.other >= 0 and self.instances[order.other].awaits > 0
             instance.then = self.chain(order.other) if reserved else []
@@ -326,8 +351,9 @@ class Reference:
                 self.retire_if_empty(instance, now)
         elif order.kind == RESERVE and instance.status == OFF and not instance.awaits:
             instance.awaits, instance.switch_s, instance.follower = order.count, order.value, order.other
-        if instance.status == READY:
-            self.admit_parked(instance, now)
+        elif order.kind in (CRASH, SLOW, LINK, SAMPLE):
+            self.suffer(order, instance, now)
+        self.admit_parked(now)
 
     def chain(self, number: int) -> list[Instance]:
         """An instance and those that start with it."""
@@ -355,20 +381,102 @@ class Reference:
             head.gpu_s += sum(gpus * (now - since_s) for gpus, since_s in head.waits_since)
             head.waits_since = []
             for each in coming:
-                each.awaits, each.follower = 0, -1
-                self.start(each, each.switch_s, now)
+                if each.status == OFF:
+                    each.awaits, each.follower = 0, -1
+                    self.start(each, each.switch_s, now)
 
-    def admit_parked(self, instance: Instance, now: float) -> None:
+    def admit_parked(self, now: float) -> None:
         """Requests that waited until an instance of their group was ready."""
         for group, enter in (
             (ENCODING, self.enter_encoders),
             (PREFILLING, self.enter_prefill),
             (DECODING, self.send_kv),
         ):
-            if instance in self.groups[group]:
+            if self.ready(group):
                 waiting, self.parked[group] = self.parked[group], []
                 for request in waiting:
-                    enter(request, now)
+                    if request.failure == 0:  # not dropped meanwhile, by another of its jobs
+                        enter(request, now)
+
+    # ---- what goes wrong
+
+    def suffer(self, order: Order, instance: Instance, now: float) -> None:
+        """Crash, slow steps, a slow link, or a sample of the records that routers see."""
+        if order.kind == CRASH and instance.status not in (OFF, DOWN):
+            self.crash(instance, order.value, now)
+        elif order.kind == SLOW:
+            instance.slow = order.value
+        elif order.kind == LINK:
+            instance.link_factor = order.value
+        elif order.kind == SAMPLE:
+            self.samples.append([self.view(each) for each in self.instances])
+            self.lag = order.count
+            if any(math.isnan(each.finish_s) and each.failure == 0 for each in self.requests):
+                order.time_s += order.value
+                self.to_obey.append(self.orders.index(order))
+
+    def crash(self, instance: Instance, seconds: float, now: float) -> None:
+        """Everything on the instance is lost; whoever was on it is routed again, in order of the trace."""
+        hit = self.lost_jobs(instance)
+        here = instance.queue + instance.prefilling + instance.decoding
+        bound = [each for each in self.requests if each.coming and each.instance == instance.number]
+        bound += [each for each in self.requests if each.holder is instance]
+        hit += here + bound
+        self.deliveries = [each for each in self.deliveries if self.requests[each[1]] not in bound]
+        for other in self.instances:
+            gone = [each for each in bound if each.instance == other.number]
+            if other.status == DRAINING and other is not instance and gone:
+                self.wake(other, now)
+        self.parked[DECODING] = [each for each in self.parked[DECODING] if each.holder is not instance]
+        instance.queue, instance.prefilling, instance.decoding, instance.decodes_now = [], [], [], []
+        instance.chunks, instance.leaving, instance.job_queue, instance.jobs = [], [], [], []
+        instance.end_s, instance.running_step, instance.published_kv = math.inf, False, 0
+        instance.busy = instance.busy[0], min(instance.busy[1], now)
+        for request in sorted(hit, key=lambda each: each.number):
+            self.displace(request, instance, now)
+        if instance.status == DRAINING:
+            self.retire_if_empty(instance, now)
+        else:
+            instance.status, instance.ready_s = DOWN, now + seconds
+            self.give(Order(instance.ready_s, OPEN, instance.number))
+
+    def lost_jobs(self, instance: Instance) -> list[Request]:
+        """Requests whose images are in no job any more, as all jobs of an instance are lost."""
+        hit = []
+        for job in instance.jobs + instance.job_queue:
+            job.request.jobs_left -= 1
+            if job.request.failure == 0:
+                hit += [job.request] if job.request.uncut == 0 else []
+                job.request.uncut += job.images
+        return hit
+
+    def displace(self, request: Request, instance: Instance, now: float) -> None:
+        """Have a request routed again, or give it up."""
+        request.crashes += 1
+        group = self.stage_again(request, instance)
+        if request.crashes <= self.retries:
+            self.parked[group].append(request)
+            return
+        self.withdraw(request)
+        if group == DECODING:
+            self.release(request, now)
+        request.uncut, request.failure, request.failed_s = 0, GAVE_OUT, now
+
+    def stage_again(self, request: Request, instance: Instance) -> int:
+        """The group to which a request has to be routed again, with what it has lost."""
+        if request.uncut > 0:
+            return ENCODING
+        request.coming = False
+        if request.holder not in (None, instance):
+            return DECODING
+        request.holder, request.started_over = None, True
+        request.in_transit = bool(self.groups[ENCODING]) and request.seen.images > 0
+        if instance.prefills and instance.stages & ENCODE:
+            request.images_left, request.encoded_s = int(request.seen.images), math.nan
+        request.cached = set()
+        request.prefilled = request.held = 0
+        request.target = int(request.seen.prompt_tokens) + request.generated
+        return PREFILLING
 
     # ---- who is served at all
 
@@ -394,7 +502,7 @@ class Reference:
             request, job = (first.request, first) if isinstance(first, Job) else (first, None)
             before = request.demoted
             if self.consider(request, instance, now, job):
-                self.withdraw(request, instance)
+                self.withdraw(request)
                 waiting[:] = [
                     each for each in waiting if each is not request and getattr(each, "request", None) is not request
                 ]
@@ -408,18 +516,23 @@ class Reference:
         """The encoder of the least backlog."""
         return min(self.ready(ENCODING), key=lambda each: (float(self.view(each).backlog_s), each.number))
 
-    def withdraw(self, request: Request, instance: Instance) -> None:
+    def withdraw(self, request: Request) -> None:
         """Out of every queue."""
         for each in self.instances:
+            request.jobs_left -= sum(job.request is request for job in each.job_queue)
             each.job_queue = [job for job in each.job_queue if job.request is not request]
-        if request in instance.queue:
-            instance.queue.remove(request)
+            each.queue = [other for other in each.queue if other is not request]
 
     # ---- what policies see
 
-    def ask(self, role: str, request: Request, instance: Instance, now: float, job: Job | None = None) -> float:
-        """Ask a policy about an instance, with records computed from scratch."""
-        return self.answer(role, request, self.view(instance), now, job)
+    def ask(
+        self, role: str, request: Request, instance: Instance, now: float, job: Job | None = None, late: bool = False
+    ) -> float:
+        """Ask a policy about an instance, with records computed from scratch, or as they were sampled (`late`)."""
+        view = self.view(instance)
+        if late and self.samples:
+            view = self.samples[max(0, len(self.samples) - 1 - self.lag)][instance.number]
+        return self.answer(role, request, view, now, job)
 
     def answer(self, role: str, request: Request, view: Any, now: float, job: Job | None) -> float:
         """Ask a policy about an instance that looks like `view`."""
@@ -440,7 +553,7 @@ class Reference:
             cut = request.job_s > 0.0  # before, all images are taken to be encoded one after another
             seen.encode_estimate_s = rounds * request.job_s if cut else seen.images * hidden.image_s
         seen.transfer_estimate_s = request.transfer_estimate_s if request.instance < 0 or request.in_transit else 0.0
-        whole = request.prefilled == 0 and request.preemptions == 0
+        whole = request.prefilled == 0 and request.preemptions == 0 and not request.started_over
         seen.prefill_estimate_s = hidden.prefill_s if whole else hidden.prefill_s * left / seen.prompt_tokens
         seen.job_images = job.images if job else 0
         seen.job_image_tokens = seen.job_images * seen.tokens_per_image
@@ -511,22 +624,23 @@ class Reference:
         request.queued_s = NOT_QUEUED
         self.asked[group] += 1
         self.draws_used += 1
-        best = min(self.ready(group), key=lambda each: (self.ask(role, request, each, now, job), each.number))
+        best = min(self.ready(group), key=lambda each: (self.ask(role, request, each, now, job, True), each.number))
         best.assigned += 1
         return best
 
     def cut(self, request: Request, now: float) -> list[Job]:
         """Cut the images into jobs as the chunking policy says."""
-        ready, left = self.ready(ENCODING), int(request.seen.images)
-        encoder = ready[0]
+        ready, left = self.ready(ENCODING), request.uncut
+        encoder, whole = ready[0], request.images_left
         jobs: list[Job] = []
         while left > 0:
             request.images_left = left
             images = min(left, max(1, int(self.ask("chunking", request, encoder, now))))
-            jobs.append(Job(request, images, len(jobs)))
+            jobs.append(Job(request, images, request.cut_jobs + len(jobs)))
             left -= images
-        request.images_left = int(request.seen.images)
-        request.jobs_left, request.lanes = len(jobs), len(ready)
+        request.images_left, request.uncut = whole, 0
+        request.cut_jobs += len(jobs)
+        request.jobs_left, request.lanes = request.jobs_left + len(jobs), len(ready)
         request.jobs = jobs
         request.job_s = float(encoder.costs.encode_step_s + jobs[0].images * request.hidden.image_s)
         return jobs
@@ -568,11 +682,12 @@ class Reference:
             request.images_left -= job.images
             request.jobs_left -= 1
             request.encoders.append(encoder)
-            if request.jobs_left == 0 and request.failure == 0:
+            done_all = request.jobs_left == request.uncut == request.failure == 0
+            if done_all:
                 request.encoded_s = now
             if self.overlap_tokens > 0:
                 self.send_part(encoder, job, now)
-            elif request.jobs_left == 0 and request.failure == 0:
+            elif done_all:
                 request.in_transit = True
                 self.enter_prefill(request, now)
 
@@ -592,7 +707,9 @@ class Reference:
             near = encoder.server == self.instances[request.instance].server
             latency_s = self.near_link[0] if near else self.link[0]
             whole_s = float(request.hidden.near_transfer_s if near else request.hidden.transfer_s)
-            arrives_s = now + (latency_s + (whole_s - latency_s) * (job.images / int(request.seen.images)))
+            factor = max(encoder.link_factor, self.instances[request.instance].link_factor)
+            share = job.images / int(request.seen.images)
+            arrives_s = now + (latency_s + (whole_s - latency_s) * share) * factor
             self.deliveries.append((arrives_s, request.number, PART, job.ordinal))
 
     def land(self, request: Request, ordinal: int, now: float) -> None:
@@ -633,8 +750,34 @@ class Reference:
 
     def send(self, request: Request, kind: int, arrives_s: float) -> None:
         """Schedule a delivery."""
-        request.coming = request.coming or kind == TO_QUEUE
+        request.coming = request.coming or kind in (TO_QUEUE, LOST)
         self.deliveries.append((arrives_s, request.number, kind, 0))
+
+    def transmit(self, request: Request, source: Instance, seconds: float, now: float) -> float:
+        """Send what a request needs, again after a timeout if it is lost; when it is there, infinite if never."""
+        seconds *= max(source.link_factor, self.instances[request.instance].link_factor)
+        lost = 0
+        if self.loss_word > 0:
+            request.sends += 1
+            luck, first = float(request.hidden.luck), request.sends * MOST_TRIES
+            words = [random_word(luck, first + at) for at in range(self.tries)]
+            lost = next((at for at, word in enumerate(words) if word >= self.loss_word), self.tries)
+        begun_s = now + lost * self.timeout_s
+        if lost == self.tries and lost > 0:
+            self.send(request, LOST, begun_s)
+            return math.inf
+        self.send(request, TO_QUEUE, begun_s + seconds)
+        return begun_s + seconds
+
+    def lose(self, request: Request, now: float) -> None:
+        """The last transfer that it may lose is lost."""
+        instance = self.instances[request.instance]
+        request.coming = False
+        if request.holder is not None:
+            self.release(request, now)
+        request.failure, request.failed_s = LOST_FOR_GOOD, now
+        if instance.status == DRAINING:
+            self.wake(instance, now)
 
     def seconds(
         self, instance: Instance, tokens: int, kv_tokens: int, pairs: float, tiles: int, text_only: bool
@@ -680,9 +823,10 @@ class Reference:
         assert instance is not None
         near = instance.server == self.instances[request.instance].server
         latency_s, token_s = self.near_link if near else self.link
-        arrives_s = now + latency_s + token_s * request.held / int(instance.fixed[0].tensor_parallel)
-        self.send(request, TO_QUEUE, arrives_s)
-        self.send(request, RELEASE, arrives_s)
+        seconds = latency_s + token_s * request.held / int(instance.fixed[0].tensor_parallel)
+        arrives_s = self.transmit(request, instance, seconds, now)
+        if arrives_s < math.inf:
+            self.send(request, RELEASE, arrives_s)
 
     def release(self, request: Request, now: float) -> None:
         """The KV cache has been moved."""
@@ -741,7 +885,7 @@ class Reference:
         text_only = not any(each.seen.images > 0 for each in inside)
         kv_tokens = sum(each.held for each in decodes)
         seconds = self.seconds(instance, tokens + len(decodes), kv_tokens, pairs, tiles, text_only)
-        instance.start_s, instance.end_s = now, now + seconds
+        instance.start_s, instance.end_s = now, now + seconds * instance.slow
         if chunks or instance.jobs:
             instance.busy = (now, now + seconds)
         for chunk in chunks:

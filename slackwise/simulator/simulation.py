@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,11 +15,12 @@ from slackwise.latency.images import largest_image_tokens
 from slackwise.latency.model import Model, load_model
 from slackwise.latency.transfer import INSIDE, LINKS
 from slackwise.policies.declare import EVERY_S, Params, Policy
-from slackwise.policies.features import DECODE, ENCODE, PREFILL
+from slackwise.policies.features import DECODE, ENCODE, INSTANCE, PREFILL
 from slackwise.policies.knobs import Value
 from slackwise.simulator.cluster import STAGES, Cluster, Pool
 from slackwise.simulator.configuration import Configuration
 from slackwise.simulator.controller import Controller, Memo, Provisioner
+from slackwise.simulator.faults import Fault, fault_events, fault_orders
 from slackwise.simulator.fleet import count_ready, drainable, draining, exchange, give, held_gpu_s, startable
 from slackwise.simulator.invariants import check as check_state
 from slackwise.simulator.invariants import next_event_s
@@ -38,6 +41,7 @@ from slackwise.simulator.state import (
     READY,
     RECALL,
     RESERVE,
+    SAMPLE,
     START,
     TABLE,
     State,
@@ -45,7 +49,7 @@ from slackwise.simulator.state import (
     records,
 )
 from slackwise.simulator.warmup import Mark
-from slackwise.simulator.workload import Workload, misjudge, workload
+from slackwise.simulator.workload import Workload, trouble, workload
 from slackwise.streams import stream
 from slackwise.traces import Trace
 from slackwise.traces.timestamps import NS_PER_S, parse_time_ns
@@ -99,7 +103,7 @@ class Simulation:
         policies = configuration.policies
         self.decisions = [(policies.policy(role), policies.params(role)) for role in ROLES]
         everything = workload(trace, cluster, self.costs, objectives, image_context)
-        misjudge(everything, configuration.faults, seed)
+        trouble(everything, configuration.faults, seed)
         self.rejected = _too_large(everything, cluster, self.costs)
         if self.rejected.all():
             raise InputError("no request of the trace fits the KV cache of an instance")
@@ -304,7 +308,7 @@ class Simulation:
 
     def _load(self, seed: int) -> State:
         cluster, requests = self.configuration.cluster, self.workload.requests
-        instances = sum(pool.ceiling for pool in cluster.pools)
+        instances, faults = sum(pool.ceiling for pool in cluster.pools), self.configuration.faults
         sequences = max(pool.rules.max_sequences for pool in cluster.pools)
         jobs = max(8192, 4 * int(requests.images.max()))
         state = allocate(requests, self.workload.progress, len(cluster.pools), instances, sequences, jobs=jobs)
@@ -317,8 +321,45 @@ class Simulation:
         state.clock[0].reached_s = np.nextafter(self.arrival_s[0], -np.inf)
         state.clock[0].gpu_cap = sum(pool.ceiling * pool.tensor_parallel for pool in cluster.pools)
         self._queue_arrivals(state)
+        self._set_faults(state)
         self._plant(state)
+        self.inject(fault_events(faults, instances, self.arrival_s[0], self.arrival_s[-1], seed), state)
         return state
+
+    def inject(self, faults: Iterable[Fault], state: State | None = None) -> None:
+        """Let these faults happen, none of them earlier than the run has come, besides those of the configuration.
+
+        Of several slow spells of an instance at a time the worst counts, among those injected together. Raises
+        InputError for an instance that does not exist, a time that is over, or what cannot be simulated together.
+        """
+        state = state or self.state
+        now_s, events = float(state.clock[0].reached_s), list(faults)
+        for fault in events:
+            if not 0 <= fault.instance < len(state.instances):
+                last = len(state.instances) - 1
+                raise InputError(f"faults: there is no instance {fault.instance}: they go up to {last}")
+            if fault.time_s < now_s:
+                raise InputError(f"a fault at {fault.time_s:g} s comes too late: the run is at {now_s:g} s")
+        crashes = any(fault.kind == "crash" for fault in events)
+        if crashes:
+            _refuse_overlap(state, "crashes")
+        state.clock[0].crashing = max(state.clock[0].crashing, crashes)
+        for time_s, kind, instance, value in fault_orders(events):
+            give(state, now_s, time_s, kind, instance, value)
+
+    def _set_faults(self, state: State) -> None:
+        """What holds for the whole run: retries, losses, late records."""
+        faults, clock = self.configuration.faults, state.clock[0]
+        clock.retries, clock.tries, clock.timeout_s = faults.retries, faults.tries, faults.timeout_s
+        clock.loss_word = round(faults.loss * 2**32)
+        if math.isfinite(faults.mtbf_s):
+            _refuse_overlap(state, "crashes")
+        if faults.loss > 0:
+            _refuse_overlap(state, "lost transfers")
+        if faults.metrics_every_s > 0:
+            lag = math.ceil(faults.metrics_delay_s / faults.metrics_every_s)
+            state.samples = records((lag + 1, len(state.instances)), INSTANCE)
+            give(state, float(clock.reached_s), self.arrival_s[0], SAMPLE, 0, faults.metrics_every_s, count=lag)
 
     def _queue_arrivals(self, state: State) -> None:
         """When each request reaches the router: when it arrives, or when its images are preprocessed."""
@@ -330,6 +371,11 @@ class Simulation:
             self.ready_s = ready_times(self.ready_s, images, self.image_s, cluster.preprocess_workers)
         order = np.argsort(self.ready_s, kind="stable")
         state.arrivals.request, state.arrivals.ready_s = order, self.ready_s[order]
+
+
+def _refuse_overlap(state: State, what: str) -> None:
+    if state.clock[0].overlap_tokens > 0:
+        raise InputError(f"faults: {what} cannot be simulated together with overlap_tokens yet")
 
 
 def _too_large(work: Workload, cluster: Cluster, costs: tuple[StepCosts, ...]) -> Any:

@@ -19,13 +19,14 @@ CLASSES = ("text-only", "image", "image-heavy")
 """Classes of requests in every table; image-heavy means HEAVY_IMAGES images or more."""
 HEAVY_IMAGES = 10
 
-FAILURES = ("", "rejected", "unfinished", "dropped")
+FAILURES = ("", "rejected", "unfinished", "dropped", "crashed", "lost")
 """Why a request was not served to its end, by PROGRESS.failure; the empty word: it was, or still may be.
 
 "rejected": it can never fit the KV cache; "unfinished": the run ended before (neither is ever in a state); "dropped":
-the admission policy gave it up.
+the admission policy gave it up; "crashed": more crashes hit it than it may survive; "lost": its embeddings or KV cache
+were lost more often in a row than they are sent.
 """
-REJECTED, UNFINISHED, DROPPED = 1, 2, 3
+REJECTED, UNFINISHED, DROPPED, GAVE_OUT, LOST_FOR_GOOD = 1, 2, 3, 4, 5
 
 BUCKETS_PER_DECADE = 256
 BUCKETS = 6 * BUCKETS_PER_DECADE
@@ -46,6 +47,8 @@ PROGRESS = np.dtype(
         ("last_token_s", "f8"),  # kept for preempted and stalled requests
         ("transfer_s", "f8"),  # seconds to move the embeddings to the LLM between servers
         ("near_transfer_s", "f8"),  # ... within a server
+        ("link_estimate_s", "f8"),  # predicted for it before there are embeddings
+        ("luck", "f8"),  # uniform in [0, 1), from which hangs which of its transfers are lost
         ("prefill_s", "f8"),  # predicted seconds to prefill the whole prompt
         ("image_s", "f8"),  # predicted seconds to encode one image
         ("job_s", "f8"),  # predicted seconds to encode its largest job
@@ -59,6 +62,11 @@ PROGRESS = np.dtype(
         ("extra_tokens", "i4"),  # linear-layer work of these images at the first chunk, in tokens
         ("sequence_tokens_per_image", "i4"),  # 0 for cross-attention models
         ("jobs_left", "i4"),
+        ("uncut_images", "i4"),  # to be encoded apart and in no job
+        ("jobs_cut", "i4"),  # ever
+        ("to_send", "i4"),  # 1 if its embeddings are encoded apart and have to be sent where it is routed
+        ("sends", "i4"),  # of embeddings or its KV cache
+        ("crashes", "i4"),  # of instances that it was on
         ("images_cached", "i4"),  # encoded where they are prefilled, and not yet used by prefill
         ("images_missing", "i4"),  # with overlap: from the first one on whose embeddings are not there
         ("first_job", "i4"),  # with overlap: the job of that image
@@ -92,6 +100,9 @@ ENGINE = np.dtype(
         ("step_start_s", "f8"),
         ("step_end_s", "f8"),  # infinite while idle
         ("decode_base_s", "f8"),  # a decode-only step without its KV term
+        ("slow", "f8"),  # factor of the steps that begin now: 1 but for a straggler
+        ("pace", "f8"),  # ... of the running step
+        ("link", "f8"),  # factor of transfers from and to it
         ("last_decode_s", "f8"),  # end of the last step that decoded (prefill-first engines stall decodes)
         ("busy_s", "f8"),
         ("encode_busy_s", "f8"),  # of these, the encode part of steps
@@ -193,8 +204,8 @@ LEADER = np.dtype([("cost", "f8"), ("instance", "i8")])
 ENCODING, PREFILLING, DECODING = 0, 1, 2
 """Groups: separate encoders (empty if the prefill instances encode), prefill, separate decode (empty likewise)."""
 
-START, OPEN, DRAIN, RECALL, RESERVE = 0, 1, 2, 3, 4
-"""Kinds of orders; lifecycle.py says what each does."""
+START, OPEN, DRAIN, RECALL, RESERVE, CRASH, SLOW, LINK, SAMPLE = 0, 1, 2, 3, 4, 5, 6, 7, 8
+"""Kinds of orders; lifecycle.py and, from CRASH on, mishaps.py say what each does."""
 
 ORDER = np.dtype(
     [
@@ -272,6 +283,7 @@ TABLES = (
     "requests", "progress", "instances", "engines", "pools", "groups", "costs", "queues", "job_queues", "decodes",
     "slots", "jobs", "transfers", "orders", "matches", "arrivals", "draws", "tbt", "bounds", "leaders", "features",
     "changes", "ready", "log",
+    "samples",
 )  # fmt: skip
 """The arrays of a state; the clock holds the address of each."""
 
@@ -282,6 +294,14 @@ CLOCK = np.dtype(
         ("next_arrival", "i8"),  # row of the arrivals
         ("finished", "i8"),
         ("failed", "i8"),  # given up
+        ("crashing", "i8"),  # 1 if instances may crash
+        ("retries", "i8"),  # crashes that a request survives
+        ("loss_word", "i8"),  # 2^32 x the probability that a transfer is lost
+        ("tries", "i8"),  # transfers that may be lost in a row
+        ("timeout_s", "f8"),  # after which one is sent again
+        ("sampled", "i8"),  # samples of the instances' records, for routers that see them late
+        ("shown", "i8"),  # which of those kept the routers see
+        ("shown_at", "i8"),  # its address, or that of the instances
         ("admitting", "i8"),  # 1 if there is an admission policy to ask
         ("events", "i8"),
         ("steps", "i8"),
@@ -345,6 +365,7 @@ class State:
     changes: Any  # CHANGED (groups, m): instances to bring the tree up to date with
     ready: Any  # MEMBER (groups, m): ready instances of each group, in order
     log: Any  # LOG (limit,): what happened
+    samples: Any  # INSTANCE (samples kept, m): records as routers see them late; none if they do not
     clock: Any  # CLOCK (1,)
 
     def point(self) -> None:
@@ -361,6 +382,8 @@ class State:
             if not array.flags.c_contiguous:
                 raise AssertionError(f"{table} is not contiguous")
             clock[f"{table}_at"] = array.ctypes.data
+        shown = self.samples[clock.shown] if len(self.samples) else self.instances
+        clock.shown_at = shown.ctypes.data
 
     def copy(self) -> State:
         """All arrays anew; runs on without touching this state."""
@@ -439,9 +462,11 @@ def allocate(
         changes=records((3, instances), CHANGED),
         ready=records((3, instances), MEMBER),
         log=records(0, LOG),
+        samples=records((0, instances), INSTANCE),
         clock=records(1, CLOCK),
     )
     state.engines.successor = state.engines.sibling = -1
+    state.engines.slow = state.engines.pace = state.engines.link = 1.0
     state.engines.released_s = np.nan
     state.groups.lead = state.groups.parked_first = state.groups.parked_last = -1
     state.progress.next_parked = -1

@@ -101,6 +101,12 @@ def instance_of(s: Any, instance: int) -> Any:
 
 
 @part
+def shown_of(s: Any, instance: int) -> Any:
+    """INSTANCE: what routers see of an instance, which may be an old sample."""
+    return _instance(s.shown_at, instance)
+
+
+@part
 def engine_of(s: Any, instance: int) -> Any:
     """ENGINE: the inside of an instance."""
     return _engine(s.engines_at, instance)

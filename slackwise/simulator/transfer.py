@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from slackwise.jit import part
+from slackwise.policies.hashing import random_word
 from slackwise.simulator import heap
 from slackwise.simulator.log import SENT, note
 from slackwise.simulator.tables import engine_of, instance_of, job_of, progress_of, request_of
 
-TO_QUEUE, RELEASE, PART = 0, 1, 2
+TO_QUEUE, RELEASE, PART, LOST = 0, 1, 2, 3
 """Kinds of deliveries: a request joins the queue of its instance; the instance that prefilled it frees its KV cache;
-the embeddings of one of its jobs have come (overlap)."""
+the embeddings of one of its jobs have come (overlap); the last transfer that it may lose is lost."""
 KIND_BITS, KIND = 2, 3
 """A delivery is told by one number: the request, or the job of a PART, shifted by KIND_BITS, and the kind."""
+
+
+MOST_TRIES = 1024
+"""More than any transfer is sent in a row."""
 
 
 @part
@@ -26,6 +33,45 @@ def send(s: Any, ident: int, request: int, kind: int, arrives_s: float) -> None:
     order = (int(request) << KIND_BITS) + kind
     heap.push(s.transfers_at, s.transfers, arrives_s, order, (int(ident) << KIND_BITS) + kind)
     s.transfers += 1
+
+
+@part
+def transmit(s: Any, request: int, source: int, seconds: float, now: float) -> float:
+    """Send what a request needs from `source` to its instance; when it is there, infinite if it is lost for good.
+
+    A lost transfer is sent again after the timeout; how often is settled when it is sent.
+    """
+    seconds *= link_factor(s, source, progress_of(s, request).instance)
+    lost = losses(s, request) if s.loss_word > 0 else 0
+    begun_s = now + lost * s.timeout_s
+    if lost > 0 and lost == s.tries:
+        send(s, request, request, LOST, begun_s)
+        return np.inf
+    send(s, request, request, TO_QUEUE, begun_s + seconds)
+    return begun_s + seconds
+
+
+@part
+def send_embeddings(s: Any, request: int, now: float) -> None:
+    """Send all embeddings of a request to its instance, as from the encoder of its last image."""
+    progress_of(s, request).to_send = 0
+    transmit(s, request, progress_of(s, request).encoder, embeddings_s(s, request), now)
+
+
+@part
+def link_factor(s: Any, source: int, target: int) -> float:
+    """How much longer a transfer takes: as the slower end of its link says."""
+    return max(engine_of(s, source).link, engine_of(s, target).link)
+
+
+@part
+def losses(s: Any, request: int) -> int:
+    """How many transfers in a row are lost before one arrives: a hash of the request, its transfers so far and each."""
+    progress, lost = progress_of(s, request), 0
+    progress.sends += 1
+    while lost < s.tries and random_word(progress.luck, progress.sends * MOST_TRIES + lost) < s.loss_word:
+        lost += 1
+    return lost
 
 
 NOWHERE, SEVERAL = -1, -2
@@ -55,10 +101,11 @@ def embeddings_s(s: Any, request: int) -> float:
 def part_s(s: Any, job: int) -> float:
     """Seconds to move the embeddings of one job: the latency of its link, and its images' share of the rest."""
     request, share = job_of(s, job).request, job_of(s, job).images / request_of(s, job_of(s, job).request).images
-    progress = progress_of(s, request)
-    if engine_of(s, job_of(s, job).encoder).server == engine_of(s, progress.instance).server:
-        return s.near_kv_link_s + (progress.near_transfer_s - s.near_kv_link_s) * share
-    return s.kv_link_s + (progress.transfer_s - s.kv_link_s) * share
+    progress, encoder = progress_of(s, request), job_of(s, job).encoder
+    factor = link_factor(s, encoder, progress.instance)
+    if engine_of(s, encoder).server == engine_of(s, progress.instance).server:
+        return (s.near_kv_link_s + (progress.near_transfer_s - s.near_kv_link_s) * share) * factor
+    return (s.kv_link_s + (progress.transfer_s - s.kv_link_s) * share) * factor
 
 
 @part

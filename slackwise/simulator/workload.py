@@ -24,6 +24,7 @@ from slackwise.simulator.cluster import STAGES, Cluster
 from slackwise.simulator.faults import Faults, estimate_factors
 from slackwise.simulator.objectives import Objectives
 from slackwise.simulator.state import HEAVY_IMAGES, PROGRESS, STAMPS, records
+from slackwise.streams import stream
 from slackwise.traces import Trace
 
 IMAGE_SIZES = np.array([85, 255, 425, 765, 1105, 1445])
@@ -92,11 +93,14 @@ def _fill_deadlines(built: Workload, objectives: Objectives) -> None:
     requests.deadline_s = requests.arrival_s + objectives.ttft_s(requests.images, work_s)
 
 
-def misjudge(built: Workload, faults: Faults, seed: int) -> None:
-    """Multiply the predicted encode and prefill seconds and the expected output of each request by its error.
+def trouble(built: Workload, faults: Faults, seed: int) -> None:
+    """Give each request its luck with transfers, and the errors of its predictions.
 
-    Deadlines, true costs and transfers stay as they are. `estimate_sigma` becomes the spread, which a server can know.
+    The predicted encode and prefill seconds and the expected output are multiplied by theirs. Deadlines, true costs and
+    transfers stay as they are. `estimate_sigma` becomes the spread, which a server can know.
     """
+    if faults.loss > 0:
+        built.progress.luck = stream(seed, "faults/transfer").random(len(built.progress))
     if faults.estimate_sigma == 0 and faults.estimate_bias == 0:
         return
     requests, progress = built.requests, built.progress
@@ -163,7 +167,9 @@ def _fill_estimates(built: Workload, model: Model, cluster: Cluster, costs: tupl
         progress.transfer_s = transfer_seconds(model, requests.image_tokens, cluster.link)
         progress.near_transfer_s = transfer_seconds(model, requests.image_tokens, INSIDE)
     one_server = len(set(cluster.placed)) == 1
-    requests.transfer_estimate_s = progress.near_transfer_s if one_server else progress.transfer_s
+    requests.transfer_estimate_s = progress.link_estimate_s = (
+        progress.near_transfer_s if one_server else progress.transfer_s
+    )
     tokens = requests.prompt_tokens + progress.extra_tokens
     table, slope = llm.linear_s, float(llm.record["linear_slope_s"])
     last = len(table) - 1

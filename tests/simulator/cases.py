@@ -13,6 +13,7 @@ from slackwise.policies.bundle import Policies, PolicyChoice
 from slackwise.policies.knobs import Choice, IntRange, Range, Value
 from slackwise.policies.registry import find, policies
 from slackwise.simulator import Cluster, Configuration, Objectives, Pool, Simulation
+from slackwise.simulator.faults import FAULTS, NO_FAULTS, Fault, Faults
 from slackwise.simulator.placement import PLACEMENTS
 from slackwise.simulator.rules import UNLIMITED
 from slackwise.simulator.simulation import ROLES
@@ -78,6 +79,7 @@ class Shape:
     odd_costs: bool = False  # step costs unlike any GPU's, instances of unlike predictions
     names: Mapping[str, str] = field(default_factory=dict)  # policies by role; the rest is random
     admission: str = "admit_all"
+    troubled: bool = False  # instances crash, steps and links are slow, transfers get lost, routers see late records
 
 
 def random_simulation(shape: Shape, seed: int, more_tokens: int = 0) -> Simulation:
@@ -92,10 +94,16 @@ def random_simulation(shape: Shape, seed: int, more_tokens: int = 0) -> Simulati
     settled = {role: random_choice(FAMILY[role], name, generator) for role, name in chosen.items()}
     if chosen["admission"] == "bounded_queue":
         settled["admission"] = small_queue(generator)
-    cluster = Cluster(shape.model, GPU, pools, **random_surroundings(stream(seed, "test servers")))
+    surroundings, faults = random_surroundings(stream(seed, "test servers")), NO_FAULTS
+    if shape.troubled:
+        faults = random_faults(stream(seed, "test faults"))
+        surroundings |= {"overlap_tokens": 0}
+    cluster = Cluster(shape.model, GPU, pools, **surroundings)
     trace = random_trace(shape, generator)
     trace = replace(trace, output_tokens=trace.output_tokens + np.int32(more_tokens))
-    made = Simulation(trace, Configuration("random", cluster, Policies(**settled)), OBJECTIVES, seed)
+    made = Simulation(trace, Configuration("random", cluster, Policies(**settled), faults), OBJECTIVES, seed)
+    if shape.troubled:
+        made.inject(random_events(made, stream(seed, "test events")))
     made.state.requests.estimate_sigma = generator.uniform(0.0, 1.0, len(made.state.requests))
     if shape.scarce:
         make_scarce(made, generator)
@@ -109,6 +117,33 @@ def random_simulation(shape: Shape, seed: int, more_tokens: int = 0) -> Simulati
 def small_queue(generator: np.random.Generator) -> PolicyChoice:
     """Limits that a test's few requests reach."""
     return PolicyChoice("bounded_queue", {"waiting": int(generator.integers(1, 6)), "backlog": generator.exponential()})
+
+
+def random_faults(generator: np.random.Generator) -> Faults:
+    """What goes wrong all through a run."""
+    every_s, sigma = float(generator.choice([0.0, 0.0, 0.05, 0.5])), float(generator.choice([0.0, 0.8]))
+    return Faults(
+        retries=int(generator.choice([0, 1, 1000])),
+        loss=float(generator.choice([0.0, 0.2, 0.5])),
+        timeout_s=float(generator.choice([0.01, 0.5])),
+        tries=int(generator.integers(1, 5)),
+        metrics_every_s=every_s,
+        metrics_delay_s=float(generator.uniform(0.0, 3.0 * every_s)),
+        estimate_sigma=sigma,
+        estimate_bias=float(generator.choice([0.0, 0.5])),
+    )
+
+
+def random_events(made: Simulation, generator: np.random.Generator) -> list[Fault]:
+    """Crashes and slow spells at random times while requests arrive and shortly after."""
+    arrival_s = made.state.requests.arrival_s
+    first_s, span_s = float(arrival_s[0]), float(arrival_s[-1] - arrival_s[0]) + 1.0
+    events = []
+    for _ in range(int(generator.integers(1, 12))):
+        instance, kind = int(generator.integers(len(made.state.instances))), str(generator.choice(list(FAULTS)))
+        seconds, factor = float(generator.exponential(0.5 * span_s)) + 1e-3, float(generator.uniform(0.5, 5.0))
+        events.append(Fault(first_s + float(generator.uniform(0.0, 1.2)) * span_s, instance, kind, seconds, factor))
+    return events
 
 
 def give_orders(made: Simulation, generator: np.random.Generator) -> None:

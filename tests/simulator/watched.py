@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from slackwise.simulator import Simulation
 from slackwise.simulator.histogram import upper_edge
 from slackwise.simulator.reference import Instance, Job, Order, Reference, Request
-from slackwise.simulator.state import BUCKETS, CLASSES, DRAIN, DRAINING, OFF, READY, STARTING
+from slackwise.simulator.state import BUCKETS, CLASSES, DRAIN, DRAINING, GAVE_OUT, OFF, READY, STARTING
 
 CORNERS = (
     "requests", "decode preempted", "prefill preempted", "preempted twice", "leap", "leap cut by a delivery",
@@ -38,6 +38,13 @@ ADMISSION_CORNERS = (
 
 BEGUN = ("encode_begun_s", "queued_s", "prefill_begun_s", "decode_queued_s", "decode_begun_s")
 """Times that the reference keeps in `stamps`."""
+FAULT_CORNERS = (
+    "crash within a leap", "crash of a mixed step", "crash with requests queued", "crash with jobs",
+    "crash with embeddings on their way", "crash with a KV cache on its way", "crash with KV held for another",
+    "crash while draining", "crash while loading", "crash of a token given", "jobs cut again beside others",
+    "crashed once too often", "transfer lost", "lost for good", "slow step", "slow link", "routed by an old record",
+)  # fmt: skip
+"""The same for faults."""
 
 EDGE = 1e-8
 """Relative distance from the edge of a bucket within which rounding may put a gap on either side."""
@@ -148,6 +155,37 @@ class Watched(Reference):
             job.request is request for each in self.instances for job in each.jobs
         )
 
+    def crash(self, instance: Instance, seconds: float, now: float) -> None:
+        coming = [each for each in self.requests if each.coming and each.instance == instance.number]
+        leap = bool(instance.decodes_now and not instance.chunks and not instance.jobs)
+        self.met["crash within a leap"] += leap
+        self.met["crash of a mixed step"] += bool(instance.chunks)
+        self.met["crash with requests queued"] += bool(instance.queue)
+        self.met["crash with jobs"] += bool(instance.jobs or instance.job_queue)
+        self.met["crash with embeddings on their way"] += any(each.in_transit for each in coming)
+        self.met["crash with a KV cache on its way"] += any(each.holder is not None for each in coming)
+        self.met["crash with KV held for another"] += bool(instance.leaving)
+        self.met["crash while draining"] += instance.status == DRAINING
+        self.met["crash while loading"] += instance.status == STARTING
+        self.met["crash of a token given"] += any(each.generated > 0 for each in instance.decoding)
+        super().crash(instance, seconds, now)
+
+    def choose(self, group: int, role: str, request: Request, job: Job | None, now: float) -> Instance:
+        self.met["routed by an old record"] += len(self.samples) > self.lag > 0
+        return super().choose(group, role, request, job, now)
+
+    def displace(self, request: Request, instance: Instance, now: float) -> None:
+        self.met["jobs cut again beside others"] += request.uncut > 0 and request.jobs_left > 0
+        super().displace(request, instance, now)
+        self.met["crashed once too often"] += request.failure == GAVE_OUT
+
+    def transmit(self, request: Request, source: Instance, seconds: float, now: float) -> float:
+        arrives_s = super().transmit(request, source, seconds, now)
+        self.met["transfer lost"] += now + self.timeout_s <= arrives_s < math.inf and self.loss_word > 0
+        self.met["lost for good"] += arrives_s == math.inf
+        self.met["slow link"] += max(source.link_factor, self.instances[request.instance].link_factor) > 1
+        return arrives_s
+
     def admit(self, instance: Instance, request: Request) -> None:
         super().admit(instance, request)
         self.met["demoted and served"] += request.demoted
@@ -155,6 +193,7 @@ class Watched(Reference):
     def time_step(self, instance: Instance, now: float) -> None:
         super().time_step(instance, now)
         self.count_step(instance)
+        self.met["slow step"] += instance.slow > 1 and instance.end_s < math.inf
         for chunk in instance.chunks:
             request, encoded = chunk.request, chunk.request.seen.images - chunk.request.images_left
             self.met["prefill overlaps encode"] += chunk.tokens > 0 and self.missing(request) > 0
