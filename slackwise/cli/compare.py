@@ -15,6 +15,7 @@ from slackwise.cli.progress import working
 from slackwise.cli.tables import (
     class_table,
     console,
+    fault_lines,
     number,
     objective_line,
     policy_line,
@@ -106,6 +107,10 @@ def _one_model(configurations: Sequence[Configuration]) -> None:
     if len(models) > 1:
         pairs = ", ".join(f"{model} on {gpu}" for model, gpu in sorted(models))
         raise InputError(f"configurations of different models or GPUs cannot be compared: {pairs}")
+    faults = {each.faults for each in configurations}
+    if len(faults) > 1:
+        told = "; ".join(f"{each.name}: {each.faults.describe()}" for each in configurations)
+        raise InputError(f"configurations under different faults cannot be compared, give --faults for all: {told}")
 
 
 def _moved(found: Comparison, trace: Trace, inputs: Inputs, error: float) -> Robustness:
@@ -136,6 +141,8 @@ def _print(found: Comparison, trace: Trace, inputs: Inputs) -> None:
     for each in found.outcomes:
         click.echo(f"{each.name}: {each.configuration.cluster.describe()}. {policy_line(each.configuration)}")
     click.echo(objective_line(found.outcomes[0].objectives))
+    for line in fault_lines(found.outcomes[0].configuration):
+        click.echo(line)
     out = console()
     out.print(_table(found))
     out.print(class_table([each.to_json() for each in found.outcomes], names=True))

@@ -17,7 +17,7 @@ from slackwise.errors import InputError, unknown
 from slackwise.latency.gpu import load_gpu
 from slackwise.latency.model import load_model
 from slackwise.simulator import PRESETS, Configuration, Objectives, disaggregated, isolated, preset
-from slackwise.simulator.configuration_file import read_configuration, read_tuned
+from slackwise.simulator.configuration_file import read_configuration, read_faults, read_tuned
 from slackwise.simulator.objectives import SCALES
 from slackwise.simulator.provisioning import setting_of, settings_from
 from slackwise.simulator.workload import IMAGE_CONTEXTS
@@ -49,6 +49,7 @@ class Inputs:
     slo_scale: str
     image_context: str
     force_bundle: bool
+    faults: str | None
     seed: int
 
     def trace(self) -> Trace:
@@ -74,6 +75,8 @@ class Inputs:
         else:
             raise InputError(f"{unknown('configuration', name, PRESETS)}, or a .toml file, or a winner.json")
         self._check_cluster(found)
+        if self.faults is not None:
+            found = replace(found, faults=read_faults(self.faults))
         return changed(self._resized(found), changes, text if changes else found.name)
 
     def check(self) -> None:
@@ -206,6 +209,11 @@ OPTIONS = (
     ),
     click.option(
         "--force-bundle", is_flag=True, help="Serve a winner.json on a --model or --gpu it was not tuned for."
+    ),
+    click.option(
+        "--faults",
+        metavar="KEY=VALUE,...|FILE",
+        help="What goes wrong, such as mtbf_s=3600,loss=0.001, or the [faults] of a .toml file.",
     ),
     seed_option,
 )

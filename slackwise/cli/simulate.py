@@ -16,6 +16,7 @@ from slackwise.cli.tables import (
     class_table,
     console,
     failures,
+    fault_lines,
     fleet_line,
     number,
     objective_line,
@@ -101,6 +102,7 @@ def command(
         "cluster": configuration.cluster.describe(),
         "policies": configuration.policies.to_dict(),
         "objectives": objectives.to_json(),
+        "faults": configuration.faults.describe(),
         "seed": inputs.seed,
         **run,
     }
@@ -112,6 +114,8 @@ def command(
     click.echo(f"Cluster: {document['cluster']}")
     click.echo(policy_line(configuration))
     click.echo(objective_line(objectives))
+    for line in fault_lines(configuration):
+        click.echo(line)
     counts = f"{run['preemptions']:,} preemptions, {failures(run)}"
     click.echo(f"Load: utilisation {utilisation(run)}; {number(run['gpu_hours'])} GPU-hours; {counts}")
     if "fleet" in run:

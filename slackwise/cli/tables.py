@@ -62,6 +62,11 @@ def policy_line(configuration: Configuration) -> str:
     return "Policies: " + ", ".join(parts)
 
 
+def fault_lines(configuration: Configuration) -> list[str]:
+    """What goes wrong in one line; none if nothing does."""
+    return [f"Faults: {configuration.faults.describe()}"] if configuration.faults.any else []
+
+
 def objective_line(objectives: Objectives) -> str:
     """The objectives in one line."""
     return f"Objectives: {objectives.describe()}"

@@ -8,7 +8,7 @@ arrive; what is drawn for an instance that is not there has no effect. The other
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 
 import numpy as np

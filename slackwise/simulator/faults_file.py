@@ -12,6 +12,8 @@ from slackwise.policies.bundle import checked_keys
 from slackwise.simulator.faults import Fault, Faults
 
 NAMES = tuple(each.name for each in fields(Faults))
+KINDS: dict[str, tuple[tuple[type, ...], str]] = {"kind": ((str,), "text"), "instance": ((int,), "a whole number")}
+"""Types of what is no number with a point, of a fault written by hand."""
 
 
 def faults_from_text(text: str) -> Faults:
@@ -43,9 +45,9 @@ def listed_faults(rows: Sequence[Mapping[str, Any]]) -> tuple[Fault, ...]:
         for key, value in row.items():
             if key not in known:
                 raise unknown("key of faults.listed", str(key), known)
-            wanted = str if key == "kind" else int if key == "instance" else float
-            if not isinstance(value, (int, float) if wanted is float else wanted) or isinstance(value, bool):
-                raise InputError(f"faults.listed.{key} = {value!r} must be a {wanted.__name__}")
+            kinds, words = KINDS.get(str(key), ((int, float), "a number"))
+            if not isinstance(value, kinds) or isinstance(value, bool):
+                raise InputError(f"faults.listed.{key} = {value!r} must be {words}")
         missing = [key for key in ("time_s", "instance", "kind", "seconds") if key not in row]
         if missing:
             raise InputError(f"faults.listed lacks {', '.join(missing)}")

@@ -102,3 +102,14 @@ def test_a_latency_error_repeats_the_comparison_and_says_whether_it_holds(capsys
     assert "The ranking holds under an error of 15%" in out
     assert "kv_s_per_token x 0.85" in out
     assert "--latency-error" in refusal(capsys, *arguments, "--latency-error", "1.5")
+
+
+def test_all_are_compared_under_the_same_faults_or_not_at_all(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "faulty.toml"
+    path.write_text('base = "vllm"\n[faults]\nloss = 0.1\n')
+    command = ("compare", *QUICK, "--configs", f"vllm,{path}")
+    assert "under different faults cannot be compared" in refusal(capsys, *command)
+    found = document(capsys, *command, "--faults", "mtbf_s=120,repair_s=30")
+    assert {each["name"] for each in found["configurations"]} == {"vllm", "faulty"}

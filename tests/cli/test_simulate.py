@@ -233,3 +233,24 @@ def test_a_configuration_for_another_model_is_refused(capsys: pytest.CaptureFixt
     path.write_text('base = "vllm"\n[cluster]\nmodel = "InternVL2.5-26B"\n', encoding="utf-8")
     line = refusal(capsys, "simulate", *QUICK, "--config", str(path), "--model", MODEL)
     assert "is for InternVL2.5-26B" in line
+
+
+def test_faults_are_told_and_whom_they_hit_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    troubled = (
+        "simulate",
+        *QUICK,
+        "--config",
+        "modserve",
+        "--faults",
+        "mtbf_s=60,repair_s=20,retries=0,loss=0.3,tries=1",
+    )
+    found = document(capsys, *troubled)
+    assert found["faults"] == "mtbf_s=60, repair_s=20, retries=0, loss=0.3, tries=1"
+    assert set(found["failed"]) == {"crashed", "lost"}
+    out = printed(capsys, *troubled)
+    assert f"Faults: {found['faults']}" in out
+    assert f"{found['failed']['crashed']:,} crashed" in out
+
+
+def test_faults_that_cannot_be_are_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "faults.loss = 3 is not allowed: 0 to 1" in refusal(capsys, "simulate", *QUICK, "--faults", "loss=3")

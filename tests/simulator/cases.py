@@ -101,7 +101,7 @@ def random_simulation(shape: Shape, seed: int, more_tokens: int = 0) -> Simulati
     cluster = Cluster(shape.model, GPU, pools, **surroundings)
     trace = random_trace(shape, generator)
     trace = replace(trace, output_tokens=trace.output_tokens + np.int32(more_tokens))
-    made = Simulation(trace, Configuration("random", cluster, Policies(**settled), faults), OBJECTIVES, seed)
+    made = Simulation(trace, Configuration("random", cluster, Policies(**settled), faults=faults), OBJECTIVES, seed)
     if shape.troubled:
         made.inject(random_events(made, stream(seed, "test events")))
     made.state.requests.estimate_sigma = generator.uniform(0.0, 1.0, len(made.state.requests))

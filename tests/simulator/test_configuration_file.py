@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,7 +12,14 @@ import pytest
 from slackwise.errors import InputError
 from slackwise.policies.winner import Winner, write_winner
 from slackwise.simulator import PRESETS, disaggregated, preset
-from slackwise.simulator.configuration_file import configuration_from, read_configuration, read_tuned, write_toml
+from slackwise.simulator.configuration_file import (
+    configuration_from,
+    read_configuration,
+    read_faults,
+    read_tuned,
+    write_toml,
+)
+from slackwise.simulator.faults import Fault, Faults
 
 MODEL = "Llama-3.2-11B-Vision"
 WHOLE = """
@@ -165,3 +173,58 @@ def test_an_absent_file_a_folder_and_binary_are_one_line(tmp_path: Path) -> None
     for name, words in (("none.toml", "no such file"), ("", "cannot be read"), ("binary.toml", "not TOML")):
         with pytest.raises(InputError, match=words):
             read_configuration(tmp_path / name, MODEL, "A100-80GB", 16)
+
+
+FAULTS = """
+base = "vllm"
+[faults]
+mtbf_s = 3600
+loss = 0.001
+[[faults.listed]]
+time_s = 60
+instance = 1
+kind = "slow"
+seconds = 30.0
+factor = 2.0
+"""
+
+
+def test_faults_are_read_and_written(tmp_path: Path) -> None:
+    path = tmp_path / "faulty.toml"
+    path.write_text(FAULTS)
+    found = read_configuration(path, MODEL, "A100-80GB", 16)
+    assert found.faults == Faults(mtbf_s=3600, loss=0.001, listed=(Fault(60, 1, "slow", 30.0, 2.0),))
+    assert configuration_from(tomllib.loads(write_toml(found)), MODEL, "A100-80GB", 16) == found
+    assert read_faults(str(path)) == found.faults
+    assert read_faults("mtbf_s=3600, loss=1e-3") == replace(found.faults, listed=())
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("mtbf=3600", "unknown key of faults 'mtbf': did you mean 'mtbf_s'?"),
+        ("loss=2", "faults.loss = 2 is not allowed: 0 to 1"),
+        ("loss", "'loss' is not understood: write --faults mtbf_s=3600"),
+        ("nowhere.toml", "nowhere.toml: no such file"),
+    ],
+)
+def test_faults_that_are_not_understood_are_refused(text: str, words: str) -> None:
+    with pytest.raises(InputError, match=re.escape(words)):
+        read_faults(text)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("kind =", "knid ="), "unknown key of faults.listed 'knid': did you mean 'kind'?"),
+        (("instance = 1", "instance = 1.5"), "faults.listed.instance = 1.5 must be a whole number"),
+        (("seconds = 30.0\n", ""), "faults.listed lacks seconds"),
+        (("[[faults.listed]]", "[faults.listed]"), "faults.listed is a list of tables"),
+        (('"slow"', '"slwo"'), "unknown fault 'slwo': did you mean 'slow'?"),
+    ],
+)
+def test_a_fault_written_by_hand_that_is_wrong_is_refused(tmp_path: Path, change: tuple[str, str], words: str) -> None:
+    path = tmp_path / "faulty.toml"
+    path.write_text(FAULTS.replace(*change))
+    with pytest.raises(InputError, match=re.escape(words)):
+        read_configuration(path, MODEL, "A100-80GB", 16)

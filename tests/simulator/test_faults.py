@@ -36,7 +36,7 @@ LOOSE = Objectives(1e3, 1e3, 1e3, 1e3)
 
 def faulty(trace: Trace, cluster: Cluster, faults: Faults, *events: Fault, **names: str) -> Simulation:
     """A simulation of a cluster under faults."""
-    run = Simulation(trace, Configuration("test", cluster, policies_of(**names), faults), LOOSE)
+    run = Simulation(trace, Configuration("test", cluster, policies_of(**names), faults=faults), LOOSE)
     run.inject(events)
     return run
 
