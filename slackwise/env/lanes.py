@@ -37,7 +37,7 @@ class Lanes:
         self.service, self.count = service, count
         self.gpu_price, self.interval_s = gpu_price, interval_s
         cluster = service.configuration.cluster
-        self.pools = len(cluster.pools)
+        self.pools, self.instances = len(cluster.pools), sum(pool.ceiling for pool in cluster.pools)
         settings = service.configuration.provisioning
         start_s, switch_s = settings.start_s, settings.role_switch_s
         self.load_s = np.array([cluster.costs(pool).load_s if start_s is None else start_s for pool in cluster.pools])
@@ -141,13 +141,13 @@ class Lanes:
             self.waiting = wider
 
     def _make_room(self) -> None:
-        """Grow whatever has no room for orders to every instance."""
+        """See to it that a step's orders fit: to drain, exchange and start every instance."""
         clocks = self.fields
-        most = 2 * clocks["instance_count"]
-        tight = clocks["orders"] + most >= clocks["order_room"]
-        tight |= clocks["transfers"] + most >= clocks["transfer_room"]
+        most = 3 * self.instances
+        tight = clocks["orders"] + clocks["leaves"] + most + 2 > clocks["order_room"]
+        tight |= clocks["transfers"] + most + 1 > clocks["transfer_room"]
         for lane in np.flatnonzero(tight):
-            self.simulations[lane].state.grow()
+            self.simulations[lane].state.reserve(most)
 
     def _drive(self, until_s: Floats, lanes: slice = slice(None)) -> None:
         """Run lanes: one alone by its own door, several together, all by the decisions of the first."""

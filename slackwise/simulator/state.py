@@ -417,6 +417,16 @@ class State:
         self.transfers = _wider(self.transfers, (2 * len(self.transfers),))
         self.point()
 
+    def reserve(self, orders: int) -> None:
+        """Make room for so many more orders beside those that follow from them."""
+        clock = self.clock[0]
+        needed, carried = int(clock.orders + clock.leaves) + orders + 2, int(clock.transfers) + orders + 1
+        if needed > len(self.orders):
+            self.orders = _wider(self.orders, (max(needed, 2 * len(self.orders)),))
+        if carried > len(self.transfers):
+            self.transfers = _wider(self.transfers, (max(carried, 2 * len(self.transfers)),))
+        self.point()
+
 
 def records(shape: int | tuple[int, ...], dtype: np.dtype[Any]) -> Any:
     """Zeroed structured array whose fields are attributes, compiled or not."""

@@ -64,3 +64,16 @@ def test_bad_actions_and_counts_are_refused() -> None:
         many(0)
     with pytest.raises(InputError, match="3 seeds"):
         vector.reset(seed=[1, 2, 3])
+
+
+def test_room_for_orders_does_not_widen_queues() -> None:
+    """Orders are kept; their table grows alone, also while it is nearly full and no order is given."""
+    vector = many(1, duration_s=3000.0, interval_s=20.0, most_change=8)
+    vector.reset(seed=0)
+    state = vector.lanes.simulations[0].state
+    queues, orders = state.queues.shape, len(state.orders)
+    for step in range(40):
+        vector.step([[16 if step % 4 == 0 else 0 if step % 4 == 2 else 8, 8, 0]])
+        assert state.clock[0].orders + state.clock[0].leaves < len(state.orders)
+    assert state.queues.shape == queues
+    assert len(state.orders) > orders
