@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import ceil, floor, sqrt
 
 from slackwise.errors import InputError
@@ -98,6 +99,7 @@ def _canvas(vision: Vision, width: int, height: int) -> tuple[int, int]:
     return min((grid for grid in grids if scales[grid] == best), key=lambda grid: grid[0] * grid[1])
 
 
+@lru_cache(maxsize=256)
 def _anyres_grid(vision: Vision, width: int, height: int) -> tuple[int, int]:
     """Grid (columns, rows) of LLaVA-NeXT's select_best_resolution: most pixels kept, then least waste; up to 6 x 6."""
 
@@ -124,6 +126,7 @@ def _anyres_features(vision: Vision, width: int, height: int) -> int:
     return rows * (columns + 1)
 
 
+@lru_cache(maxsize=256)
 def _dynamic_tiles(vision: Vision, width: int, height: int) -> int:
     """Tiles of InternVL's dynamic_preprocess: the grid of the closest aspect ratio, and a thumbnail if above one."""
     limit, wanted = vision.max_tiles, width / height

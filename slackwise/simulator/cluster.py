@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from slackwise.errors import InputError, unknown
@@ -171,16 +172,17 @@ class Cluster:
         if pool.profile is not None:
             model = load_model(self.model).name
             return instance_costs(Path(pool.profile), model, self.gpu, pool.tensor_parallel, encode, llm)
-        return roofline(
-            load_model(self.model),
-            load_gpu(self.gpu),
-            pool.tensor_parallel,
-            engine="vllm" if pool.engine == "transformers" else pool.engine,
-            image_size=self.image_size,
-            encode=encode,
-            llm=llm,
-        )
+        engine = "vllm" if pool.engine == "transformers" else pool.engine
+        return _roofline(self.model, self.gpu, pool.tensor_parallel, engine, self.image_size, encode, llm)
 
     def describe(self) -> str:
         """One line: model, topology, instances, GPUs."""
         return f"{self.model} on {self.gpus} x {self.gpu}: {' + '.join(pool.describe() for pool in self.pools)}"
+
+
+@lru_cache(maxsize=256)
+def _roofline(
+    model: str, gpu: str, tensor_parallel: int, engine: str, image_size: tuple[int, int], encode: bool, llm: bool
+) -> StepCosts:
+    """Costs by names; kept, because every run asks for them."""
+    return roofline(load_model(model), load_gpu(gpu), tensor_parallel, engine, image_size, encode, llm)

@@ -35,8 +35,8 @@ def ready_times(arrival_s: Any, images: Any, image_s: Any, workers: int) -> Any:
 
 def image_seconds(model: Model, size: tuple[int, int], images: NDArray[np.integer]) -> NDArray[np.float64]:
     """Worker seconds of one image of each request, shape (n,), 0 without images; `size` is width x height in pixels."""
-    counts, at = np.unique(np.minimum(images, 2), return_inverse=True)
-    return np.array([preprocess_seconds(model, *size, int(count)) if count else 0.0 for count in counts])[at]
+    by_count = np.array([0.0, *(preprocess_seconds(model, *size, count) for count in (1, 2))])
+    return by_count[np.minimum(images, 2)]
 
 
 def alone_seconds(images: NDArray[np.integer], image_s: NDArray[np.float64], workers: int) -> NDArray[np.float64]:

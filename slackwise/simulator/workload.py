@@ -41,6 +41,19 @@ OUTPUT_ESTIMATE_TOKENS = {TEXT: 209, IMAGE: 165}
 """What a server expects before it has seen any output: mean generated tokens by class of the Azure LMM trace (2024)."""
 
 
+def _untouched() -> Any:
+    """What the simulator knows of a request before anything has happened, PROGRESS."""
+    blank = np.zeros((), PROGRESS)
+    for name in (*STAMPS, "failed_s"):
+        blank[name] = np.nan
+    for name in ("first_job", "encoder", "instance", "holder", "encode_server"):
+        blank[name] = -1
+    return blank
+
+
+UNTOUCHED = _untouched()
+
+
 @dataclass(frozen=True)
 class Workload:
     """The requests of a run: what policies see, and what only the simulator knows."""
@@ -128,11 +141,7 @@ def _fill_sizes(built: Workload, trace: Trace, model: Model, cluster: Cluster, i
     requests.prompt_tokens_left = requests.prompt_tokens
     requests.queued_s = NOT_QUEUED
     requests.output_estimate_tokens = np.where(images > 0, OUTPUT_ESTIMATE_TOKENS[IMAGE], OUTPUT_ESTIMATE_TOKENS[TEXT])
-    for name in STAMPS:
-        progress[name] = np.nan
-    progress.failed_s = np.nan
-    progress.first_job = -1
-    progress.encoder = progress.instance = progress.holder = progress.encode_server = -1
+    progress[:] = UNTOUCHED
     progress.output_tokens = np.maximum(1, trace.output_tokens)
     progress.target_tokens = requests.prompt_tokens
     progress.sequence_tokens_per_image = inside * tokens
@@ -148,10 +157,9 @@ def _image_shape(
     images: NDArray[np.int32], model: Model, cluster: Cluster
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """(tokens, padded tiles) of one image of each request; some models tile a lone image finer than one of several."""
-    counts, at = np.unique(np.minimum(images, 2), return_inverse=True)
-    width, height = cluster.image_size
-    tokens = [image_tokens(model, width, height, int(count)) if count else 0 for count in counts]
-    tiles = [image_tiles(model, width, height, int(count)) if count else 0 for count in counts]
+    at, (width, height) = np.minimum(images, 2), cluster.image_size
+    tokens = [0, *(image_tokens(model, width, height, count) for count in (1, 2))]
+    tiles = [0, *(image_tiles(model, width, height, count) for count in (1, 2))]
     return np.array(tokens, np.int32)[at], np.array(tiles, np.int32)[at]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,6 +123,7 @@ def _zone_s(fields: Fields, at: Integers, fine: Mask) -> Integers:
     return zone
 
 
+@lru_cache(maxsize=1024)
 def parse_time_ns(text: str) -> int:
     """Nanoseconds since 1970 of one ISO 8601 time, as `times_ns`; a date alone means its midnight, UTC.
 
