@@ -64,6 +64,8 @@ INSTANCE = np.dtype(
         ("in_service_tiles", "i8"),
         ("kv_used_tokens", "i8"),  # at the last change of the batch
         ("kv_capacity_tokens", "i8"),
+        ("cached_image_tokens", "i8"),  # while routed: image tokens of this job whose embeddings are kept here
+        ("cached_prefix_tokens", "i8"),  # while routed: prompt tokens of this request whose KV is kept here
         ("steps", "i8"),  # iterations completed; for others than the instance itself it may lag while only decodes run
         ("assigned", "i8"),  # jobs or requests ever routed here
         ("encoder_budget_left", "i8"),  # image tokens that the step being composed may still encode

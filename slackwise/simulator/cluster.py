@@ -97,6 +97,9 @@ class Cluster:
     placement: str | tuple[tuple[int, ...], ...] = "packed"
     preprocess_workers: int = 0  # CPU workers before the router; 0: preprocessing takes no time
     overlap_tokens: int = 0  # smallest chunk prefilled while images are missing; 0: prefill waits for all of them
+    repeat_window_s: float = 0.0  # image requests alike within it are taken to repeat one another; 0: all are new
+    embedding_cache_tokens: int = 0  # image tokens whose embeddings a separate encoder keeps
+    prefix_cache_tokens: int = 0  # KV tokens that a prefill instance sets aside for prompts that come again
     moved: tuple[tuple[str, float], ...] = ()  # what if: latency constants (latency.perturb) and their factors
 
     def __post_init__(self) -> None:
@@ -111,9 +114,10 @@ class Cluster:
         for name in ("servers", "server_gpus"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise InputError(f"{name} of a cluster must be at least 1, not {value}")
-        for name in ("preprocess_workers", "overlap_tokens"):
-            if getattr(self, name) < 0:
-                raise InputError(f"{name} of a cluster cannot be negative: {getattr(self, name)}")
+        kept = ("repeat_window_s", "embedding_cache_tokens", "prefix_cache_tokens")
+        for name in ("preprocess_workers", "overlap_tokens", *kept):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise InputError(f"{name} of a cluster must be finite and not negative: {getattr(self, name)}")
         _ = self.placed
 
     @property

@@ -56,6 +56,13 @@ def first_kv(s: Any, request: int) -> int:
 
 
 @part
+def reused_kv(s: Any, request: int) -> int:
+    """KV tokens of a reused prefix, which a request stores when it is admitted."""
+    progress = progress_of(s, request)
+    return progress.prefilled_tokens + progress.image_kv_tokens if progress.prefilled_tokens > 0 else 0
+
+
+@part
 def images_needed(s: Any, request: int, tokens: int) -> int:
     """Images to encode before `tokens` more prompt tokens can be computed: images come first in the prompt.
 
@@ -161,6 +168,7 @@ def leave_queue(s: Any, instance: int) -> int:
 def admit(s: Any, instance: int) -> None:
     """Move the head of the queue to the unfinished prefills."""
     request, engine = leave_queue(s, instance), engine_of(s, instance)
+    engine.kv_used_tokens += reused_kv(s, request)
     slot_of(s, instance, engine.in_flight).in_flight = request
     engine.in_flight += 1
 
@@ -217,7 +225,8 @@ def admit_chunks(s: Any, instance: int, now: float, policies: Any) -> None:
         if tokens == 0 and images == 0:
             return
         spare = free_kv(s, instance) - pool_of(s, engine.pool).watermark_tokens
-        if tokens > 0 and tokens + first_kv(s, request) > spare:
+        stored = tokens + reused_kv(s, request)
+        if stored > 0 and stored + first_kv(s, request) > spare:
             return
         admit(s, instance)
         take(s, instance, request, tokens, images)
@@ -231,11 +240,11 @@ def admit_prompts(s: Any, instance: int, now: float, policies: Any) -> None:
         if s.admitting == 1 and reconsider(s, instance, now, policies):
             continue
         request = queued_at(s, instance, 0).ident
-        tokens = progress_of(s, request).target_tokens
+        tokens = progress_of(s, request).target_tokens - progress_of(s, request).prefilled_tokens
         if engine.work > 0 and tokens > seen.token_budget_left:
             return
         spare = free_kv(s, instance) - pool_of(s, engine.pool).watermark_tokens
-        if tokens + first_kv(s, request) > spare:
+        if tokens + first_kv(s, request) + reused_kv(s, request) > spare:
             return
         admit(s, instance)
         take(s, instance, request, tokens, request_of(s, request).images_left)

@@ -11,6 +11,9 @@ image_size = [896, 896]
 servers = 2                          # default: as many as the pools need
 server_gpus = 8
 preprocess_workers = 0               # CPU workers that images pass first; 0: takes no time
+repeat_window_s = 0.0                # image requests alike within it repeat one another; 0: all are new
+embedding_cache_tokens = 0           # image tokens that a separate encoder keeps for repeats
+prefix_cache_tokens = 0              # KV tokens that a prefill instance sets aside for repeats
 overlap_tokens = 0                   # smallest chunk prefilled while images are missing; 0: none before all are there
 placement = "packed"                 # or "spread", or the server of each instance: [[1, 1, 1, 1], [0, 0]]
 
@@ -68,6 +71,14 @@ from slackwise.simulator.provisioning import Provisioning, settings_from
 
 KEYS = ("name", "base", "cluster", "policies", "provisioning", "faults")
 WHOLE_NUMBERS = ("instances", "tensor_parallel", "most")
+COUNTS = (
+    "servers",
+    "server_gpus",
+    "preprocess_workers",
+    "overlap_tokens",
+    "embedding_cache_tokens",
+    "prefix_cache_tokens",
+)
 CLUSTER_KEYS = tuple(each.name for each in fields(Cluster) if each.name != "moved")
 
 
@@ -168,9 +179,11 @@ def _cluster(table: dict[str, Any], model: str, gpu: str, start: Configuration |
         given["pools"] = _pools(given["pools"])
     if "image_size" in given:
         given["image_size"] = _image_size(given["image_size"])
-    for key in ("servers", "server_gpus", "preprocess_workers", "overlap_tokens"):
+    for key in COUNTS:
         if key in given and type(given[key]) is not int:
             raise InputError(f"cluster.{key} = {given[key]!r} must be a whole number")
+    if type(given.get("repeat_window_s", 0.0)) not in (int, float):
+        raise InputError(f"cluster.repeat_window_s = {given['repeat_window_s']!r} must be a number of seconds")
     if "placement" in given:
         given["placement"] = _placement(given["placement"])
     if "link" in given and given["link"] not in LINKS:

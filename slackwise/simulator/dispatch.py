@@ -9,6 +9,7 @@ import numpy as np
 from slackwise.jit import part
 from slackwise.policies.features import NOT_QUEUED
 from slackwise.policies.lookup import MONOTONE, SCAN, STATIC, TURN
+from slackwise.simulator.cache import show_cached
 from slackwise.simulator.index import drawn, lead, note_change, search, update
 from slackwise.simulator.log import ROUTED, note
 from slackwise.simulator.tables import draw_of, group_of, instance_of, progress_of, ready_at, request_of, shown_of
@@ -26,7 +27,11 @@ def choose(s: Any, group: int, request: int, now: float, policy: Any, params: An
     request_of(s, request).draw = draw_of(s, s.draws_used % s.draw_count).value
     members.decisions += 1
     s.draws_used += 1
-    if members.way == SCAN:
+    if members.way == SCAN and s.caching == 1:
+        show_cached(s, group, request, 1)
+        best = scan(s, group, request, now, policy, params)
+        show_cached(s, group, request, 0)
+    elif members.way == SCAN:
         best = scan(s, group, request, now, policy, params)
     elif members.way == STATIC:
         best = lead(s, group, request, now, policy, params)

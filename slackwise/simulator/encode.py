@@ -10,7 +10,9 @@ import numpy as np
 from slackwise.jit import part
 from slackwise.simulator import heap
 from slackwise.simulator.admission import DEMOTE, DROP, demote, fail, verdict
+from slackwise.simulator.cache import job_is_cached, remember
 from slackwise.simulator.dispatch import choose, order_of, refresh_backlog, refresh_composing
+from slackwise.simulator.index import note_change
 from slackwise.simulator.stamps import earliest
 from slackwise.simulator.state import DROPPED, ENCODING
 from slackwise.simulator.tables import (
@@ -26,7 +28,7 @@ from slackwise.simulator.tables import (
     request_of,
     slot_of,
 )
-from slackwise.simulator.transfer import note_server
+from slackwise.simulator.transfer import FOUND, note_server, send
 
 
 @part
@@ -39,6 +41,7 @@ def cut(s: Any, request: int, now: float, policies: Any) -> int:
         asked = policies.chunking(seen, instance_of(s, encoder), now, policies.chunking_params)
         images = min(seen.images_left, max(1, int(asked)))
         job = take_job(s, request, images, progress.jobs_cut)
+        job_of(s, job).first = seen.images - seen.images_left if before == 0 else -1
         if last >= 0:
             job_of(s, last).next = job
         else:
@@ -87,6 +90,7 @@ def critical_path(s: Any, request: int) -> float:
 def describe_job(s: Any, job: int) -> None:
     """Put the job into the request's record, where policies look for it."""
     seen = request_of(s, job_of(s, job).request)
+    progress_of(s, job_of(s, job).request).job_first = job_of(s, job).first
     seen.job_images = job_of(s, job).images
     seen.job_image_tokens = job_of(s, job).images * seen.tokens_per_image
     seen.job_tiles = job_of(s, job).images * seen.tiles_per_image
@@ -110,6 +114,9 @@ def enqueue_job(s: Any, job: int, now: float, policies: Any) -> int:
     describe_job(s, job)
     encoder = choose(s, ENCODING, request, now, policies.encode_routing, policies.encode_routing_params)
     seen, entry, engine = instance_of(s, encoder), request_of(s, request), engine_of(s, encoder)
+    if job_is_cached(s, encoder, job):
+        find_job(s, encoder, job, now)
+        return encoder
     entry.queued_s = now
     seen.waiting += 1
     seen.pending_images += entry.job_images
@@ -121,6 +128,15 @@ def enqueue_job(s: Any, job: int, now: float, policies: Any) -> int:
     engine.queued_jobs += 1
     s.longest_queue = max(s.longest_queue, engine.queued_jobs)
     return encoder
+
+
+@part
+def find_job(s: Any, encoder: int, job: int, now: float) -> None:
+    """The encoder has the embeddings of a job: it is done without work."""
+    job_of(s, job).encoder = encoder
+    note_change(s, encoder)
+    s.jobs_found += 1
+    send(s, job, job_of(s, job).request, FOUND, now)
 
 
 @part
@@ -260,6 +276,9 @@ def finish_job(s: Any, encoder: int, job: int, now: float, policies: Any) -> boo
     progress.jobs_left -= 1
     job_of(s, job).encoder = encoder
     note_server(s, request, encoder)
+    if s.caching == 1:
+        images = job_of(s, job).images
+        remember(s, encoder, request, job_of(s, job).first, images, images * entry.tokens_per_image)
     if s.overlap_tokens == 0:
         free_job(s, job)
     if progress.failure != 0:

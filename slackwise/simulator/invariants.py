@@ -16,6 +16,7 @@ from slackwise.errors import CheckError
 from slackwise.simulator.fleet import gpus_held
 from slackwise.simulator.overlap import UNDER_WAY
 from slackwise.simulator.recount import (
+    alike,
     at_work,
     chunks,
     decoding,
@@ -26,6 +27,7 @@ from slackwise.simulator.recount import (
     held_by_decodes,
     held_by_prefills,
     held_for_others,
+    kept,
     leaving,
     live_jobs,
     numbers,
@@ -35,7 +37,7 @@ from slackwise.simulator.recount import (
     running_jobs,
 )
 from slackwise.simulator.state import DOWN, DRAINING, FAILURES, OFF, READY, STARTING, State
-from slackwise.simulator.transfer import PART
+from slackwise.simulator.transfer import FOUND, PART
 
 
 def check(state: State, since_s: float = -np.inf) -> None:
@@ -75,6 +77,7 @@ def jobs_conserved(state: State) -> Iterator[str]:
     """Every encode job is queued, running or travelling once, and the jobs of a request hold its images left."""
     every = range(len(state.instances))
     lists = [part for each in every for part in (queued_jobs(state, each), running_jobs(state, each))]
+    lists.append(delivered(state, FOUND))
     to_do, live = np.concatenate([*lists, numbers([])]), live_jobs(state)
     done = np.concatenate([delivered(state, PART), live[state.jobs.landed[live] != UNDER_WAY]])
     times = np.bincount(np.concatenate([to_do, done]), minlength=len(state.jobs))
@@ -118,6 +121,23 @@ def encoder_cache_within_capacity(state: State) -> Iterator[str]:
         one = state.progress.images_cached[prefilling(state, each)].sum() == 1
         if held > pool.encoder_cache_tokens and not one:
             yield f"instance {each} holds embeddings of {held} of {pool.encoder_cache_tokens} tokens"
+
+
+def caches_agree(state: State) -> Iterator[str]:
+    """What an instance keeps for repeats fits its cache, and is in the list of its content and in the order of use."""
+    used = np.ones(len(state.cached), bool)
+    used[state.cached.free[: state.clock[0].free_cached]] = False
+    entries = state.cached[used]
+    held = np.bincount(entries.instance, weights=entries.tokens, minlength=len(state.instances))
+    for each in range(len(state.instances)):
+        yield from _unequal(each, "cache_tokens", state.engines.cache_tokens[each], held[each])
+        if held[each] > state.pools.cache_tokens[state.engines.pool[each]]:
+            yield f"instance {each} keeps {held[each]:.0f} tokens, more than its cache holds"
+        if len(kept(state, each)) != (entries.instance == each).sum():
+            yield f"the order of use of instance {each} has {len(kept(state, each))} entries"
+    for request in np.flatnonzero(state.progress.cached >= 0):
+        if len(alike(state, int(request))) != (entries.content == request).sum():
+            yield f"the list of content {request} has {len(alike(state, int(request)))} entries"
 
 
 def limits_kept(state: State) -> Iterator[str]:
@@ -288,6 +308,7 @@ INVARIANTS: tuple[Callable[[State], Iterator[str]], ...] = (
     jobs_conserved,
     memory_within_capacity,
     encoder_cache_within_capacity,
+    caches_agree,
     limits_kept,
     records_agree,
     backlogs_agree,

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from slackwise.jit import part
+from slackwise.jit import called, part
 from slackwise.latency.costs import base_seconds, step_seconds
 from slackwise.policies.features import DECODE
 from slackwise.simulator import heap
+from slackwise.simulator.cache import remember
 from slackwise.simulator.compose import compose_mixed, compose_prefill_first, free_kv, start_decode
 from slackwise.simulator.dispatch import refresh_backlog
 from slackwise.simulator.encode import clear_jobs, finish_job
@@ -155,7 +156,7 @@ def end(s: Any, instance: int, now: float, policies: Any) -> None:
     refresh_backlog(s, instance)
 
 
-@part
+@called
 def end_job(s: Any, instance: int, job: int, now: float, policies: Any) -> None:
     """Book an encode job; its embeddings travel at once (overlap) or with those of the whole request."""
     request, last = job_of(s, job).request, finish_job(s, instance, job, now, policies)
@@ -256,6 +257,8 @@ def finish_prefill(s: Any, instance: int, request: int, now: float, policies: An
             break
     seen.pending_text_tokens -= request_of(s, request).text_tokens
     seen.pending_image_tokens -= request_of(s, request).image_tokens
+    if s.caching == 1:
+        remember(s, instance, request, 0, 0, request_of(s, request).prompt_tokens + progress.image_kv_tokens)
     if progress.generated == 0:
         note(s, FIRST_TOKEN, request, instance, 0, 0)
         progress.first_token_s = now

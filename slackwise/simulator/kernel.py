@@ -14,7 +14,7 @@ from slackwise.simulator.admission import least_busy_encoder, refused
 from slackwise.simulator.dispatch import park
 from slackwise.simulator.encode import cut, enqueue_job, free_job, withdraw_jobs
 from slackwise.simulator.handover import lose, release, send_kv
-from slackwise.simulator.iteration import begin, end
+from slackwise.simulator.iteration import begin, end, end_job
 from slackwise.simulator.log import ARRIVED, note
 from slackwise.simulator.mishaps import obey
 from slackwise.simulator.overlap import land, send_held
@@ -31,7 +31,7 @@ from slackwise.simulator.tables import (
     request_of,
     transfer_at,
 )
-from slackwise.simulator.transfer import KIND, KIND_BITS, LOST, PART, RELEASE, send_embeddings
+from slackwise.simulator.transfer import FOUND, KIND, KIND_BITS, LOST, PART, RELEASE, send_embeddings
 
 DONE, PAUSED, FULL = 0, 1, 2
 """How a run ended: nothing is left to do; `until` was reached; some part of the state needs more room."""
@@ -62,8 +62,9 @@ def has_room(s: Any) -> bool:
     return (
         s.longest_queue + s.most_images + s.sequences + s.crashing * (s.longest_queue + s.transfers) < s.queue_room
         and s.free_jobs > s.most_images
-        and s.transfers + 2 * s.sequences + s.leaves < s.transfer_room
+        and s.transfers + s.most_images + 2 * s.sequences + s.leaves < s.transfer_room
         and s.orders + s.leaves < s.order_room
+        and (s.caching == 0 or s.free_cached > s.sequences)
     )
 
 
@@ -89,6 +90,8 @@ def receive(s: Any, now: float, policies: Any) -> tuple[int, int]:
     ident, kind = code >> KIND_BITS, code & KIND
     if kind == RELEASE:
         release(s, ident, now)
+    elif kind == FOUND:
+        end_job(s, job_of(s, ident).encoder, ident, now, policies)
     elif kind == PART:
         land(s, ident, now, policies)
     elif kind == LOST:

@@ -20,6 +20,7 @@ import numpy as np
 
 from slackwise.jit import called, part
 from slackwise.simulator import heap
+from slackwise.simulator.cache import forget_all
 from slackwise.simulator.index import GROUPS, regrow
 from slackwise.simulator.log import NOW_DRAINING, NOW_OFF, NOW_READY, NOW_STARTING, note
 from slackwise.simulator.state import (
@@ -135,6 +136,7 @@ def retire(s: Any, instance: int, now: float) -> None:
     engine, gpus = engine_of(s, instance), instance_of(s, instance).tensor_parallel
     note(s, NOW_OFF, -1, instance, 0, 0)
     engine.status = OFF
+    forget_all(s, instance)
     engine.held_gpu_s += gpus * (now - engine.since_s)
     engine.released_s = now
     head = engine.successor

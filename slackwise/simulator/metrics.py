@@ -41,6 +41,7 @@ def summary(result: Result) -> dict[str, Any]:
         "starvation": starvation(result),
         "fairness": fairness(result),
         "warm_up": {"seconds": result.warm_up_s, "requests": result.warm_up_requests},
+        "reused": {"jobs": result.jobs_reused, "prefixes": result.prefixes_reused},
         "classes": {name: class_metrics(result, name, rows) for name, rows in classes.items() if rows.any()},
     }
     return found | {"fleet": fleet_metrics(result)} if result.fleet else found

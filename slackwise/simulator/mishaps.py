@@ -17,6 +17,7 @@ from slackwise.jit import called, part
 from slackwise.policies.features import ENCODE, PREFILL
 from slackwise.simulator import heap
 from slackwise.simulator.admission import fail
+from slackwise.simulator.cache import forget_all
 from slackwise.simulator.dispatch import park, refresh_backlog, unpark
 from slackwise.simulator.encode import free_job, uncount_job, withdraw_jobs
 from slackwise.simulator.handover import release
@@ -60,7 +61,7 @@ from slackwise.simulator.tables import (
     transfer_at,
 )
 from slackwise.simulator.timeline import replay
-from slackwise.simulator.transfer import KIND, KIND_BITS, RELEASE
+from slackwise.simulator.transfer import FOUND, KIND, KIND_BITS, RELEASE
 
 
 @part
@@ -225,6 +226,8 @@ def gather_travelling(s: Any, instance: int, now: float) -> None:
 @part
 def called_back(s: Any, instance: int, code: int, now: float) -> bool:
     """Whether a delivery is off with the crash of an instance; its request is gathered there, once."""
+    if code & KIND == FOUND:
+        return False
     request, progress = code >> KIND_BITS, progress_of(s, code >> KIND_BITS)
     if code & KIND == RELEASE:
         return progress.instance == instance or progress.holder == instance
@@ -260,6 +263,7 @@ def wipe(s: Any, instance: int, now: float) -> None:
     seen.in_service_prompt_tokens, seen.in_service_image_tokens, seen.in_service_tiles = 0, 0, 0
     seen.kv_used_tokens = 0
     seen.busy_until_s = min(seen.busy_until_s, now)
+    forget_all(s, instance)
     replay(s, instance)
 
 

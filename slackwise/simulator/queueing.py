@@ -10,6 +10,7 @@ from slackwise.jit import part
 from slackwise.policies.features import ENCODE, PREFILL
 from slackwise.simulator import heap
 from slackwise.simulator.admission import DEMOTE, DROP, demote, fail, turned_away, verdict
+from slackwise.simulator.cache import reuse_prefix
 from slackwise.simulator.dispatch import choose, order_of, park, refresh_backlog, refresh_composing
 from slackwise.simulator.index import note_change
 from slackwise.simulator.leap import leap_seconds, steps_to_reach
@@ -82,6 +83,9 @@ def rank_request(s: Any, instance: int, request: int, now: float, policies: Any)
 def enqueue(s: Any, instance: int, request: int, now: float, policies: Any) -> None:
     """Put a request into the instance's queue."""
     queued = engine_of(s, instance).queued
+    if s.caching == 1 and instance_of(s, instance).stages & PREFILL:
+        reuse_prefix(s, instance, request, now)
+        refresh_backlog(s, instance)
     request_of(s, request).queued_s = now
     key = rank_request(s, instance, request, now, policies)
     heap.push(queue_heap(s, instance), queued, key, order_of(request, 0), request)
@@ -119,7 +123,7 @@ def unassign(s: Any, instance: int, request: int) -> None:
     seen.waiting -= 1
     seen.pending_text_tokens -= entry.text_tokens
     seen.pending_image_tokens -= entry.image_tokens
-    seen.pending_prompt_tokens -= progress.target_tokens
+    seen.pending_prompt_tokens -= progress.target_tokens - progress.prefilled_tokens
     if seen.stages & ENCODE:
         seen.pending_images -= entry.images_left
         seen.pending_tiles -= entry.images_left * entry.tiles_per_image
@@ -246,7 +250,7 @@ def stop_decode(s: Any, instance: int, at: int, now: float) -> None:
     if generated > progress.generated:
         progress.last_token_s = engine.last_decode_s
     forget_fresh(s, instance, request)
-    progress.generated = generated
+    progress.generated, progress.prefilled_tokens = generated, 0
     progress.target_tokens = request_of(s, request).prompt_tokens + generated
     if instance_of(s, instance).stages & PREFILL:
         count_pending_prompt(s, instance, request, progress.target_tokens)
@@ -261,6 +265,7 @@ def stop_prefill(s: Any, instance: int, at: int) -> None:
     if progress.prefilled_tokens > 0:
         engine.kv_used_tokens -= progress.prefilled_tokens + progress.image_kv_tokens
     instance_of(s, instance).pending_prompt_tokens += progress.prefilled_tokens
+    progress.prefilled_tokens = 0
     free_embeddings(s, instance, request, 0)
     drop_in_flight(s, instance, at)
 
@@ -299,7 +304,6 @@ def requeue(s: Any, instance: int, request: int, now: float, policies: Any) -> N
     """Queue a preempted request again, to be prefilled from the start; elsewhere if this instance does not prefill."""
     progress, entry, seen = progress_of(s, request), request_of(s, request), instance_of(s, instance)
     note(s, PREEMPTED, request, instance, 0, 0)
-    progress.prefilled_tokens = 0
     progress.preemptions += 1
     entry.prompt_tokens_left = progress.target_tokens
     entry.prefill_estimate_s = progress.prefill_s * progress.target_tokens / entry.prompt_tokens

@@ -140,6 +140,24 @@ def embeddings(state: State, instance: int) -> int:
     return int((state.progress.images_cached[there] * state.requests.tokens_per_image[there]).sum())
 
 
+def kept(state: State, instance: int) -> Numbers:
+    """Entries of an instance's cache, oldest first."""
+    found, at = [], int(state.engines.oldest[instance])
+    while at >= 0:
+        found.append(at)
+        at = int(state.cached.newer[at])
+    return numbers(found)
+
+
+def alike(state: State, content: int) -> Numbers:
+    """Entries of one content."""
+    found, at = [], int(state.progress.cached[content])
+    while at >= 0:
+        found.append(at)
+        at = int(state.cached.alike[at])
+    return numbers(found)
+
+
 def generated(state: State, instance: int, requests: Numbers) -> Numbers:
     """Tokens that running decodes have emitted; `progress.generated` is as of their last start."""
     progress = state.progress[requests]

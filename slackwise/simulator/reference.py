@@ -19,6 +19,7 @@ from slackwise.latency.preprocess import preprocess_seconds
 from slackwise.policies.features import DECODE, ENCODE, NOT_QUEUED, PREFILL, REQUEST
 from slackwise.policies.hashing import random_word
 from slackwise.simulator.admission import DEMOTE
+from slackwise.simulator.cache import KV_BLOCK_TOKENS
 from slackwise.simulator.cluster import Cluster
 from slackwise.simulator.simulation import ROLES, Simulation
 from slackwise.simulator.state import (
@@ -44,10 +45,14 @@ from slackwise.simulator.state import (
     STARTING,
     records,
 )
-from slackwise.simulator.transfer import LOST, MOST_TRIES, PART, RELEASE, TO_QUEUE
+from slackwise.simulator.transfer import FOUND, LOST, MOST_TRIES, PART, RELEASE, TO_QUEUE
 
 ORDER, ARRIVAL, DELIVERY, STEP_END = 0, 1, 2, 3
 """Kinds of events, in the order in which those of one time are processed."""
+
+
+Kept = tuple[int, int, int]
+"""A content, the place of the first image and the images of a job of it; no images: its prompt."""
 
 
 @dataclass(eq=False)
@@ -57,6 +62,7 @@ class Job:
     request: Request
     images: int
     ordinal: int
+    first: int = 0  # place of its first image
     landed: bool = False  # its embeddings are at the LLM instance (overlap)
 
 
@@ -80,6 +86,7 @@ class Request:
     held: int = 0  # KV tokens
     admitted: int = -1
     instance: int = -1
+    found: dict[int, tuple[Instance, Job]] = field(default_factory=dict)  # jobs whose embeddings an encoder had kept
     parts: list[tuple[Instance, Job]] = field(default_factory=list)  # done, and nobody ready to take them (overlap)
     cached: set[int] = field(default_factory=set)  # images encoded where they are prefilled, still to be used
     encoders: list[Instance] = field(default_factory=list)  # that encoded its images
@@ -133,6 +140,9 @@ class Instance:
     costs: Any  # COSTS record
     fixed: Any  # INSTANCE record with the facts that never change
     server: int
+    cache: dict[Kept, int] = field(
+        default_factory=dict
+    )  # tokens of what is kept for repeats, least recently used first
     queue: list[Request] = field(default_factory=list)
     job_queue: list[Job] = field(default_factory=list)
     prefilling: list[Request] = field(default_factory=list)
@@ -272,6 +282,8 @@ class Reference:
                 self.deliveries.remove((now, number, kind, job))
                 if kind == RELEASE:
                     self.release(self.requests[number], now)
+                elif kind == FOUND:
+                    self.end_found(self.requests[number], job, now)
                 elif kind == PART:
                     self.land(self.requests[number], job, now)
                 elif kind == LOST:
@@ -314,9 +326,56 @@ class Reference:
             return
         for job in jobs:
             encoder = self.choose(ENCODING, "encode_routing", request, job, now)
-            request.queued_s = now
-            encoder.job_queue.append(job)
-            self.wake(encoder, now)
+            if self.kept(encoder, request, job):
+                request.found[job.ordinal] = encoder, job
+                self.deliveries.append((now, request.number, FOUND, job.ordinal))
+            else:
+                request.queued_s = now
+                encoder.job_queue.append(job)
+                self.wake(encoder, now)
+
+    # ---- what is kept for requests that come again
+
+    @staticmethod
+    def key(request: Request, job: Job | None) -> Kept:
+        """What a job, or the prompt of a request, is found by."""
+        return (int(request.hidden.content), job.first, job.images) if job else (int(request.hidden.content), 0, 0)
+
+    def kept(self, instance: Instance, request: Request, job: Job | None) -> bool:
+        """Whether an instance has kept what a job, or a prompt, is about."""
+        return self.key(request, job) in instance.cache
+
+    def remember(self, instance: Instance, key: Kept, tokens: int) -> None:
+        """Keep something as the newest; the oldest makes room. Jobs cut again after a crash are no more to be found."""
+        if key[1] < 0 or instance.status in (OFF, DOWN):
+            return
+        cache, capacity = instance.cache, int(instance.pool.cache_tokens)
+        if key in cache:
+            cache[key] = cache.pop(key)
+        elif tokens <= capacity:
+            while sum(cache.values()) + tokens > capacity:
+                del cache[next(iter(cache))]
+            cache[key] = tokens
+
+    @staticmethod
+    def prefix_tokens(request: Request) -> int:
+        """Prompt tokens that need not be computed if the prompt is kept: whole blocks, the last token left out."""
+        return (int(request.seen.prompt_tokens) - 1) // KV_BLOCK_TOKENS * KV_BLOCK_TOKENS
+
+    def reuse_prefix(self, instance: Instance, request: Request, now: float) -> None:
+        """Spare a request what its instance has kept of its prompt, images that lie whole within it too."""
+        key, tokens = self.key(request, None), self.prefix_tokens(request)
+        if not instance.prefills or key not in instance.cache or tokens == 0 or self.missing(request) > 0:
+            return
+        self.remember(instance, key, 0)
+        request.prefilled = tokens
+        if instance.stages & ENCODE and request.images_left > 0:
+            images, per_image = int(request.seen.images), int(request.hidden.sequence_tokens_per_image)
+            covered = min(images, tokens // per_image) if per_image > 0 else images
+            spared = covered > images - request.images_left
+            request.images_left = min(request.images_left, images - covered)
+            if spared and request.images_left == 0:
+                request.encoded_s = now
 
     def wake(self, instance: Instance, now: float) -> None:
         """An idle instance begins a step after the other events of this time."""
@@ -369,7 +428,7 @@ class Reference:
         seen = self.view(instance)
         if instance.status != DRAINING or seen.waiting + seen.running + instance.held > 0:
             return
-        instance.status = OFF
+        instance.status, instance.cache = OFF, {}
         instance.gpu_s += instance.gpus * (now - instance.since_s)
         coming, instance.then = instance.then, []
         if not coming or coming[0].awaits == 0:
@@ -429,7 +488,7 @@ class Reference:
                 self.wake(other, now)
         self.parked[DECODING] = [each for each in self.parked[DECODING] if each.holder is not instance]
         instance.queue, instance.prefilling, instance.decoding, instance.decodes_now = [], [], [], []
-        instance.chunks, instance.leaving, instance.job_queue, instance.jobs = [], [], [], []
+        instance.chunks, instance.leaving, instance.job_queue, instance.jobs, instance.cache = [], [], [], [], {}
         instance.end_s, instance.running_step, instance.published_kv = math.inf, False, 0
         instance.busy = instance.busy[0], min(instance.busy[1], now)
         for request in sorted(hit, key=lambda each: each.number):
@@ -525,14 +584,15 @@ class Reference:
 
     # ---- what policies see
 
-    def ask(
-        self, role: str, request: Request, instance: Instance, now: float, job: Job | None = None, late: bool = False
-    ) -> float:
-        """Ask a policy about an instance, with records computed from scratch, or as they were sampled (`late`)."""
-        view = self.view(instance)
-        if late and self.samples:
-            view = self.samples[max(0, len(self.samples) - 1 - self.lag)][instance.number]
-        return self.answer(role, request, view, now, job)
+    def ask(self, role: str, request: Request, instance: Instance, now: float, job: Job | None = None) -> float:
+        """Ask a policy about an instance, with records computed from scratch."""
+        return self.answer(role, request, self.view(instance), now, job)
+
+    def seen_by_routers(self, instance: Instance) -> Any:
+        """The record of an instance computed from scratch, or as it was sampled."""
+        if self.samples:
+            return self.samples[max(0, len(self.samples) - 1 - self.lag)][instance.number].copy()
+        return self.view(instance)
 
     def answer(self, role: str, request: Request, view: Any, now: float, job: Job | None) -> float:
         """Ask a policy about an instance that looks like `view`."""
@@ -624,9 +684,17 @@ class Reference:
         request.queued_s = NOT_QUEUED
         self.asked[group] += 1
         self.draws_used += 1
-        best = min(self.ready(group), key=lambda each: (self.ask(role, request, each, now, job, True), each.number))
+        best = min(self.ready(group), key=lambda each: (self.cost(role, request, each, now, job), each.number))
         best.assigned += 1
         return best
+
+    def cost(self, role: str, request: Request, instance: Instance, now: float, job: Job | None) -> float:
+        """What a router answers about an instance, shown also what that has kept of the work."""
+        view = self.seen_by_routers(instance)
+        if self.kept(instance, request, job):
+            view.cached_image_tokens = job.images * int(request.seen.tokens_per_image) if job else 0
+            view.cached_prefix_tokens = 0 if job else self.prefix_tokens(request)
+        return self.answer(role, request, view, now, job)
 
     def cut(self, request: Request, now: float) -> list[Job]:
         """Cut the images into jobs as the chunking policy says."""
@@ -636,7 +704,8 @@ class Reference:
         while left > 0:
             request.images_left = left
             images = min(left, max(1, int(self.ask("chunking", request, encoder, now))))
-            jobs.append(Job(request, images, request.cut_jobs + len(jobs)))
+            first = int(request.seen.images) - left if request.cut_jobs == 0 else -1
+            jobs.append(Job(request, images, request.cut_jobs + len(jobs), first))
             left -= images
         request.images_left, request.uncut = whole, 0
         request.cut_jobs += len(jobs)
@@ -674,10 +743,20 @@ class Reference:
             encoder.job_queue.remove(job)
             encoder.jobs.append(job)
 
+    def end_found(self, request: Request, ordinal: int, now: float) -> None:
+        """A job is done without work."""
+        encoder, job = request.found.pop(ordinal)
+        self.book_jobs(encoder, [job], now)
+
     def end_jobs(self, encoder: Instance, now: float) -> None:
-        """Requests whose last image is done are routed to a prefill instance and their embeddings sent."""
+        """The jobs of a step are done."""
         done, encoder.jobs = encoder.jobs, []
+        self.book_jobs(encoder, done, now)
+
+    def book_jobs(self, encoder: Instance, done: list[Job], now: float) -> None:
+        """Requests whose last image is done are routed to a prefill instance and their embeddings sent."""
         for job in done:
+            self.remember(encoder, self.key(job.request, job), job.images * int(job.request.seen.tokens_per_image))
             request = job.request
             request.images_left -= job.images
             request.jobs_left -= 1
@@ -803,6 +882,7 @@ class Reference:
         request.queued_s = now
         instance.queue.append(request)
         request.stamps.setdefault("queued_s" if instance.prefills else "decode_queued_s", now)
+        self.reuse_prefix(instance, request, now)
         if self.seat(instance):
             self.wake(instance, now)
 
@@ -926,6 +1006,8 @@ class Reference:
             request.cached = request.cached if per_image > 0 else set()
         if chunk.tokens == 0 or request.prefilled < request.target:
             return
+        kv_tokens = int(request.seen.prompt_tokens) + int(request.hidden.image_kv_tokens)
+        self.remember(instance, self.key(request, None), kv_tokens)
         request.generated += 1
         request.token_s.append(now)
         if instance.stages & DECODE == 0 and request.generated < request.hidden.output_tokens:
@@ -1022,9 +1104,16 @@ class Reference:
         """Whether another sequence may run."""
         return len(instance.decoding) + len(instance.prefilling) < instance.pool.max_sequences
 
+    @staticmethod
+    def reused_kv(request: Request) -> int:
+        """KV tokens of a reused prefix, stored at admission."""
+        return request.prefilled + int(request.hidden.image_kv_tokens) if request.prefilled > 0 else 0
+
     def admit(self, instance: Instance, request: Request) -> None:
         """From the queue to the unfinished prefills."""
         instance.queue.remove(request)
+        if instance.prefills:
+            request.held = self.reused_kv(request)
         instance.prefilling.append(request)
         request.admitted = instance.admissions
         instance.admissions += 1
@@ -1040,7 +1129,8 @@ class Reference:
                 return
             tokens, images = self.plan(instance, request, 1 << 40, now)
             spare = self.free(instance) - int(instance.pool.watermark_tokens)
-            if (tokens, images) == (0, 0) or (tokens > 0 and tokens + self.first_kv(request) > spare):
+            stored = tokens + self.reused_kv(request)
+            if (tokens, images) == (0, 0) or (stored > 0 and stored + self.first_kv(request) > spare):
                 return
             waiting.remove(request)
             self.admit(instance, request)
@@ -1053,13 +1143,14 @@ class Reference:
             request = self.admitted(instance, waiting, now)
             if request is None:
                 return
-            over = instance.chunks and request.target > instance.token_budget
+            tokens = request.target - request.prefilled
+            over = instance.chunks and tokens > instance.token_budget
             spare = self.free(instance) - int(instance.pool.watermark_tokens)
-            if over or request.target + self.first_kv(request) > spare:
+            if over or tokens + self.first_kv(request) + self.reused_kv(request) > spare:
                 return
             waiting.remove(request)
             self.admit(instance, request)
-            self.take(instance, request, request.target, request.images_left)
+            self.take(instance, request, tokens, request.images_left)
 
     def preempt(self, instance: Instance, now: float) -> None:
         """The request admitted last starts again from the queue."""
@@ -1077,6 +1168,7 @@ class Reference:
         if instance.prefills:
             request.queued_s = now
             instance.queue.append(request)
+            self.reuse_prefix(instance, request, now)
         else:
             if self.assign(request, now):
                 self.send(request, TO_QUEUE, now)

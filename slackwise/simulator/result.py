@@ -56,6 +56,8 @@ class Result:
     prefill_busy: dict[str, float]  # ... in the rest of a step that computed prompt tokens
     events: int
     steps: int
+    jobs_reused: int = 0  # encode jobs whose embeddings an encoder had kept
+    prefixes_reused: int = 0  # prompts whose prefix a prefill instance had kept, preempted ones counted again
     parked: int = 0  # requests that still wait for an instance to be ready: there never was one
     fleet: tuple[Tick, ...] = ()  # turns of the provisioning loop
     pools: tuple[str, ...] = ()  # kind of each pool that they speak of
@@ -115,6 +117,8 @@ def result_of(simulation: Simulation) -> Result:
         prefill_busy=_shares(simulation, "prefill_busy_s", end),
         events=int(simulation.state.clock[0].events),
         steps=int(simulation.state.clock[0].steps),
+        jobs_reused=int(simulation.state.clock[0].jobs_found),
+        prefixes_reused=int(simulation.state.clock[0].prefixes_found),
         parked=int(simulation.state.groups.parked.sum()),
         fleet=simulation.controller.memo.ticks if simulation.controller else (),
         pools=tuple(pool.stages for pool in simulation.configuration.cluster.pools),

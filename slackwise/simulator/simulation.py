@@ -32,6 +32,7 @@ from slackwise.simulator.provisioning import changes, gpu_cap, roomy
 from slackwise.simulator.rules import UNLIMITED, EngineRules
 from slackwise.simulator.samples import SAMPLES, Watch
 from slackwise.simulator.state import (
+    CACHED,
     DECODING,
     DRAIN,
     DRAW,
@@ -49,7 +50,7 @@ from slackwise.simulator.state import (
     records,
 )
 from slackwise.simulator.warmup import Mark
-from slackwise.simulator.workload import Workload, trouble, workload
+from slackwise.simulator.workload import Workload, contents, trouble, workload
 from slackwise.streams import stream
 from slackwise.traces import Trace
 from slackwise.traces.timestamps import NS_PER_S, parse_time_ns
@@ -107,6 +108,7 @@ class Simulation:
         self.rejected = _too_large(everything, cluster, self.costs)
         if self.rejected.all():
             raise InputError("no request of the trace fits the KV cache of an instance")
+        self.context_tokens = np.array(trace.context_tokens)
         self.arrival_s = np.array(everything.requests.arrival_s)
         self.images = np.array(everything.requests.images)
         self.category = np.array(everything.progress.category)
@@ -322,6 +324,7 @@ class Simulation:
         state.clock[0].gpu_cap = sum(pool.ceiling * pool.tensor_parallel for pool in cluster.pools)
         self._queue_arrivals(state)
         self._set_faults(state)
+        self._keep_contents(state)
         self._plant(state)
         self.inject(fault_events(faults, instances, self.arrival_s[0], self.arrival_s[-1], seed), state)
         return state
@@ -361,6 +364,17 @@ class Simulation:
             state.samples = records((lag + 1, len(state.instances)), INSTANCE)
             give(state, float(clock.reached_s), self.arrival_s[0], SAMPLE, 0, faults.metrics_every_s, count=lag)
 
+    def _keep_contents(self, state: State) -> None:
+        """Tell requests of one content from others, and make room for what is kept of them."""
+        cluster, kept = self.configuration.cluster, ~self.rejected
+        state.progress.content = contents(self.context_tokens[kept], state.requests, cluster.repeat_window_s)
+        state.engines.oldest = state.engines.newest = -1
+        capacity = state.pools.cache_tokens[state.engines.pool]
+        state.clock[0].caching = int(capacity.any())
+        if state.clock[0].caching:
+            state.cached = records(2 * state.slots.shape[1], CACHED)
+            state.cached.free, state.clock[0].free_cached = np.arange(len(state.cached)), len(state.cached)
+
     def _queue_arrivals(self, state: State) -> None:
         """When each request reaches the router: when it arrives, or when its images are preprocessed."""
         cluster, requests = self.configuration.cluster, self.workload.requests
@@ -381,12 +395,22 @@ def _refuse_overlap(state: State, what: str) -> None:
 def _too_large(work: Workload, cluster: Cluster, costs: tuple[StepCosts, ...]) -> Any:
     """Requests whose prompt, images and output exceed the KV cache of some instance, bool, shape (n,)."""
     usable = [
-        cost.kv_capacity_tokens - _watermark(pool, cost)
+        _kv_tokens(cluster, pool, cost) - _watermark(pool, cost)
         for pool, cost in zip(cluster.pools, costs, strict=True)
         if STAGES[pool.stages] & (PREFILL | DECODE)
     ]
     needed = work.requests.prompt_tokens.astype(np.int64) + work.progress.image_kv_tokens + work.progress.output_tokens
     return np.asarray(needed > min(usable))
+
+
+def _kv_tokens(cluster: Cluster, pool: Pool, cost: StepCosts) -> int:
+    """KV cache of an instance less what it sets aside for prompts that come again; InputError if nothing is left."""
+    aside = cluster.prefix_cache_tokens if STAGES[pool.stages] & PREFILL else 0
+    if aside >= cost.kv_capacity_tokens:
+        raise InputError(
+            f"prefix_cache_tokens = {aside} leaves nothing of {cost.kv_capacity_tokens} tokens of KV cache"
+        )
+    return cost.kv_capacity_tokens - aside
 
 
 def _watermark(pool: Pool, cost: StepCosts) -> int:
@@ -422,6 +446,7 @@ def _fill_pools(
         record.max_sequences, record.max_step_tokens = rules.max_sequences, rules.max_step_tokens
         record.encoder_budget_tokens = max(rules.encoder_budget_tokens, largest_image_tokens(model))
         record.encoder_cache_tokens = _encoder_cache_tokens(rules, model)
+        record.cache_tokens = _cache_tokens(cluster, bits)
         record.max_chunk_tokens = rules.max_chunk_tokens
         record.max_step_jobs = min(rules.max_step_jobs, state.slots.shape[1])
         record.prefill_first = rules.prefill_first and bool(bits & PREFILL)
@@ -437,6 +462,13 @@ def _fill_pools(
 def _encoder_cache_tokens(rules: EngineRules, model: Model) -> int:
     """Capacity of the encoder cache; cross-attention models, which need all images at once, are not held to it."""
     return UNLIMITED if model.cross_attention else max(rules.encoder_cache_tokens, largest_image_tokens(model))
+
+
+def _cache_tokens(cluster: Cluster, stages: int) -> int:
+    """Capacity of the cache of an instance: of prompts where it prefills, else of embeddings where it encodes."""
+    if stages & PREFILL:
+        return cluster.prefix_cache_tokens
+    return cluster.embedding_cache_tokens if stages & ENCODE else 0
 
 
 def _overlap_tokens(cluster: Cluster) -> int:
@@ -492,7 +524,7 @@ def _fill_instances(state: State, cluster: Cluster, costs: tuple[StepCosts, ...]
         seen.encode_s_per_tile = cost.record["encode_s_per_tile"]
         seen.prefill_s_per_token = prefill_seconds_per_token(cost)
         seen.tightest_ttft_s = objectives.tightest_ttft_s
-        seen.kv_capacity_tokens = cost.kv_capacity_tokens if record.stages & (PREFILL | DECODE) else 0
+        seen.kv_capacity_tokens = _kv_tokens(cluster, pool, cost) if record.stages & (PREFILL | DECODE) else 0
         seen.token_budget_left, seen.encoder_budget_left = record.max_step_tokens, record.encoder_budget_tokens
         engine.pool, engine.step_end_s = at, np.inf
     _fill_groups(state)

@@ -78,6 +78,9 @@ PROGRESS = np.dtype(
         ("holder", "i4"),  # instance that prefilled it and holds its KV cache until the decode instance has it
         ("preemptions", "i4"),
         ("lanes", "i4"),  # encoders that were ready when its images were cut into jobs
+        ("content", "i4"),  # the first request with the same images and prompt; itself if there is none
+        ("cached", "i4"),  # newest entry of the list of this content, kept in the row of its first request
+        ("job_first", "i4"),  # place of the first image of the job in question
         ("next_parked", "i4"),  # who waits behind it while no instance of a group is ready, -1 if none
         ("demoted", "i4"),  # 1 if it is served behind all others
         ("failure", "i4"),  # index into FAILURES
@@ -111,6 +114,9 @@ ENGINE = np.dtype(
         ("leap_steps", "i8"),  # steps in progress: 1, or the length of the leap
         ("decode_kv_tokens", "i8"),  # KV tokens of the running decodes
         ("kv_used_tokens", "i8"),
+        ("cache_tokens", "i8"),  # of what is kept for requests that come again (cache.py)
+        ("oldest", "i8"),  # entry of that
+        ("newest", "i8"),
         ("encoder_cache_tokens", "i8"),  # embeddings that prefill has not used yet
         ("admissions", "i8"),
         ("step_tokens", "i8"),  # prompt tokens of the running step, extra work of images included
@@ -155,6 +161,7 @@ POOL = np.dtype(
         ("max_step_tokens", "i8"),
         ("encoder_budget_tokens", "i8"),
         ("encoder_cache_tokens", "i8"),
+        ("cache_tokens", "i8"),  # capacity for what may come again: embeddings on encoders, prompts where they prefill
         ("max_chunk_tokens", "i8"),  # prompt tokens of one request in one step
         ("max_step_jobs", "i8"),  # encode jobs in one step of an encoder
         ("prefill_first", "i8"),
@@ -229,6 +236,7 @@ JOB = np.dtype(
     [
         ("request", "i8"),
         ("images", "i8"),
+        ("first", "i8"),  # place of its first image in the request
         ("ordinal", "i8"),
         ("next", "i8"),  # job of the same request, -1 after the last
         ("encoder", "i8"),  # that ran it
@@ -254,6 +262,22 @@ SLOT = np.dtype(
 
 ENTRY = np.dtype([("key", "f8"), ("order", "i8"), ("ident", "i8")], align=True)
 """An element of a heap: lowest key first, ties by `order`, which holds arrival rank and job ordinal."""
+
+CACHED = np.dtype(
+    [
+        ("content", "i8"),
+        ("instance", "i8"),
+        ("first", "i8"),  # place of the first image
+        ("images", "i8"),  # of the encode job; 0 for a prompt
+        ("tokens", "i8"),
+        ("alike", "i8"),  # next entry of the same content, -1 after the last
+        ("older", "i8"),  # neighbours in the order of use on its instance, -1 at the ends
+        ("newer", "i8"),
+        ("free", "i8"),  # a table apart: the free rows
+    ],
+    align=True,
+)
+"""What an instance keeps in case the same content comes again."""
 
 ARRIVAL = np.dtype([("ready_s", "f8"), ("request", "i8")])
 """A request as it reaches the router: in order of time, then of the trace; later than it arrived if preprocessed."""
@@ -281,9 +305,8 @@ LOG = np.dtype(
 
 TABLES = (
     "requests", "progress", "instances", "engines", "pools", "groups", "costs", "queues", "job_queues", "decodes",
-    "slots", "jobs", "transfers", "orders", "matches", "arrivals", "draws", "tbt", "bounds", "leaders", "features",
-    "changes", "ready", "log",
-    "samples",
+    "slots", "jobs", "transfers", "orders", "matches", "arrivals", "cached", "draws", "tbt", "bounds", "leaders",
+    "features", "changes", "ready", "log", "samples",
 )  # fmt: skip
 """The arrays of a state; the clock holds the address of each."""
 
@@ -327,6 +350,10 @@ CLOCK = np.dtype(
         ("logged", "i8"),  # rows so far, those left out included
         ("kv_link_s", "f8"),  # moving a KV cache between servers: seconds, and seconds a token for one GPU
         ("kv_link_s_per_token", "f8"),
+        ("caching", "i8"),  # 1 if anything is kept for requests that come again
+        ("free_cached", "i8"),
+        ("jobs_found", "i8"),  # encode jobs whose embeddings were there
+        ("prefixes_found", "i8"),  # prompts whose prefix was there
         ("overlap_tokens", "i8"),  # smallest chunk while images are missing; 0: prefill waits for all of them
         ("near_kv_link_s", "f8"),  # ... within a server
         ("near_kv_link_s_per_token", "f8"),
@@ -357,6 +384,7 @@ class State:
     orders: Any  # ORDER (order room,): in the order given
     matches: Any  # MATCH (2 * power of two,): tournament of the instances' next events
     arrivals: Any  # ARRIVAL (n,)
+    cached: Any  # CACHED (any number,)
     draws: Any  # DRAW (any number,): uniform, one a routing decision, used in turn
     tbt: Any  # TOKENS (classes, BUCKETS): tokens by time since the one before
     bounds: Any  # INSTANCE (nodes of all trees,): the best value of each feature below a node
@@ -409,11 +437,9 @@ class State:
             return
         self.queues = _wider(self.queues, (self.queues.shape[0], 2 * self.queues.shape[1]))
         self.job_queues = _wider(self.job_queues, self.queues.shape)
-        old, free = len(self.jobs), int(self.clock[0].free_jobs)
-        stack = np.concatenate([np.arange(old, 2 * old), self.jobs.free[:free]])
-        self.jobs = _wider(self.jobs, (2 * old,))
-        self.jobs.free[: old + free] = stack
-        self.clock[0].free_jobs = old + free
+        clock = self.clock[0]
+        self.jobs, clock.free_jobs = _with_free_rows(self.jobs, int(clock.free_jobs))
+        self.cached, clock.free_cached = _with_free_rows(self.cached, int(clock.free_cached))
         self.transfers = _wider(self.transfers, (2 * len(self.transfers),))
         self.point()
 
@@ -437,6 +463,14 @@ def _wider(array: Any, shape: tuple[int, ...]) -> Any:
     larger = records(shape, array.dtype)
     larger[tuple(slice(length) for length in array.shape)] = array
     return larger
+
+
+def _with_free_rows(table: Any, free: int) -> tuple[Any, int]:
+    """The table at twice its length, the new rows on the stack of free ones, and the length of that."""
+    old = len(table)
+    wider = _wider(table, (2 * old,))
+    wider.free[: old + free] = np.concatenate([np.arange(old, 2 * old), table.free[:free]])
+    return wider, old + free
 
 
 def allocate(
@@ -464,6 +498,7 @@ def allocate(
         orders=records(4 * leaves, ORDER),
         matches=records(2 * leaves, MATCH),
         arrivals=records(len(requests), ARRIVAL),
+        cached=records(0, CACHED),
         draws=records(0, DRAW),
         tbt=records((len(CLASSES), BUCKETS), TOKENS),
         bounds=records(0, INSTANCE),

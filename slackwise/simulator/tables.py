@@ -22,6 +22,7 @@ from slackwise.policies.features import INSTANCE, REQUEST
 from slackwise.policies.lookup import MOST_FEATURES
 from slackwise.simulator.state import (
     ARRIVAL,
+    CACHED,
     CHANGED,
     DRAW,
     ENGINE,
@@ -67,8 +68,8 @@ REAL, LONG, SHORT = np.dtype([("value", "f8")]), np.dtype([("value", "i8")]), np
 """One feature of a record on its own."""
 
 LAYOUTS = (
-    REQUEST, PROGRESS, INSTANCE, ENGINE, POOL, GROUP, COSTS, JOB, SLOT, ENTRY, ARRIVAL, DRAW, MATCH, TOKENS, FEATURE,
-    CHANGED, LEADER, MEMBER, ORDER, LOG,
+    REQUEST, PROGRESS, INSTANCE, ENGINE, POOL, GROUP, COSTS, JOB, SLOT, ENTRY, ARRIVAL, CACHED, DRAW, MATCH, TOKENS,
+    FEATURE, CHANGED, LEADER, MEMBER, ORDER, LOG,
 )  # fmt: skip
 """Every record that compiled code reaches by address: a change of any makes old machine code wrong."""
 
@@ -76,7 +77,7 @@ ENTRY_BYTES, INSTANCE_BYTES = ENTRY.itemsize, INSTANCE.itemsize
 _request, _progress, _instance, _engine = _element(REQUEST), _element(PROGRESS), _element(INSTANCE), _element(ENGINE)
 _pool, _costs, _job, _slot = _element(POOL), _element(COSTS), _element(JOB), _element(SLOT)
 _group, _order, _member, _log = _element(GROUP), _element(ORDER), _element(MEMBER), _element(LOG)
-_arrival = _element(ARRIVAL)
+_arrival, _cached = _element(ARRIVAL), _element(CACHED)
 _real, _long, _short = _element(REAL), _element(LONG), _element(SHORT)
 _feature, _changed, _leader = _element(FEATURE), _element(CHANGED), _element(LEADER)
 _entry, _draw, _match, _tokens = _element(ENTRY), _element(DRAW), _element(MATCH), _element(TOKENS)
@@ -206,6 +207,12 @@ def entry_at(heap: int, at: int) -> Any:
 def arrival_at(s: Any, at: int) -> Any:
     """ARRIVAL number `at`, in order of time."""
     return _arrival(s.arrivals_at, at)
+
+
+@part
+def cached_at(s: Any, at: int) -> Any:
+    """CACHED: an entry of an instance's cache."""
+    return _cached(s.cached_at, at)
 
 
 @part

@@ -12,11 +12,12 @@ from slackwise.simulator import heap
 from slackwise.simulator.log import SENT, note
 from slackwise.simulator.tables import engine_of, instance_of, job_of, progress_of, request_of
 
-TO_QUEUE, RELEASE, PART, LOST = 0, 1, 2, 3
+TO_QUEUE, RELEASE, PART, LOST, FOUND = 0, 1, 2, 3, 4
 """Kinds of deliveries: a request joins the queue of its instance; the instance that prefilled it frees its KV cache;
-the embeddings of one of its jobs have come (overlap); the last transfer that it may lose is lost."""
-KIND_BITS, KIND = 2, 3
-"""A delivery is told by one number: the request, or the job of a PART, shifted by KIND_BITS, and the kind."""
+the embeddings of one of its jobs have come (overlap); the last transfer that it may lose is lost; a job is done without
+work, its embeddings were kept."""
+KIND_BITS, KIND = 3, 7
+"""A delivery is told by one number: the request, or the job of a PART or FOUND, shifted by KIND_BITS, and the kind."""
 
 
 MOST_TRIES = 1024

@@ -46,7 +46,7 @@ def _untouched() -> Any:
     blank = np.zeros((), PROGRESS)
     for name in (*STAMPS, "failed_s"):
         blank[name] = np.nan
-    for name in ("first_job", "encoder", "instance", "holder", "encode_server"):
+    for name in ("first_job", "cached", "encoder", "instance", "holder", "encode_server"):
         blank[name] = -1
     return blank
 
@@ -124,6 +124,23 @@ def trouble(built: Workload, faults: Faults, seed: int) -> None:
     requests.prefill_estimate_s *= service
     requests.output_estimate_tokens = np.maximum(1, np.rint(requests.output_estimate_tokens * output))
     requests.estimate_sigma = faults.estimate_sigma
+
+
+def contents(context_tokens: NDArray[np.int32], requests: Any, window_s: float) -> NDArray[np.int64]:
+    """For each request the first of those that it repeats, itself if it is new, shape (n,).
+
+    A quarter of the published rows repeat an earlier pair of images and context tokens. That such requests bring the
+    same pictures and prompt is an inference: it is made for requests with images, each at most `window_s` after the
+    one before of its pair.
+    """
+    first, images = np.arange(len(requests)), requests.images
+    order = np.lexsort((requests.arrival_s, context_tokens, images))
+    gap_s = np.diff(requests.arrival_s[order], prepend=-np.inf)
+    alike = (np.diff(images[order], prepend=-1) == 0) & (np.diff(context_tokens[order], prepend=-1) == 0)
+    repeats = alike & (gap_s <= window_s) & (images[order] > 0) & (window_s > 0)
+    runs = np.cumsum(~repeats) - 1
+    first[order] = order[~repeats][runs]
+    return first
 
 
 def _fill_sizes(built: Workload, trace: Trace, model: Model, cluster: Cluster, image_context: str) -> None:

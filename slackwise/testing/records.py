@@ -67,6 +67,8 @@ def random_instances(count: int, generator: np.random.Generator) -> Any:
         records[name] = np.where(busy, generator.integers(0, high, count), 0)
     for name, high in (("steps", 1_000_000), ("assigned", 100_000), ("encoder_budget_left", 70_000)):
         records[name] = generator.integers(0, high, count)
+    for name in ("cached_image_tokens", "cached_prefix_tokens"):
+        records[name] = np.where(generator.random(count) < 0.2, generator.integers(0, 20_000, count), 0)
     records.token_budget_left = generator.integers(0, 16_384, count)
     records.pool_size = generator.integers(1, 65, count)
     records.index = generator.integers(0, records.pool_size)

@@ -66,7 +66,18 @@ def joined(results: Sequence[Result]) -> Result:
         "arrival_s", "category", "output_tokens", "ttft_s", "tbt_s", "end_to_end_s", "ttft_objective_s", "met",
         "failure", "preprocess_s", "preprocess_wait_s",
     )  # fmt: skip
-    sums = ("preemptions", "span_s", "gpu_s", "events", "steps", "parked", "warm_up_s", "warm_up_requests")
+    sums = (
+        "preemptions",
+        "span_s",
+        "gpu_s",
+        "events",
+        "steps",
+        "parked",
+        "warm_up_s",
+        "warm_up_requests",
+        "jobs_reused",
+        "prefixes_reused",
+    )
     return Result(
         **{name: np.concatenate([getattr(each, name) for each in results]) for name in columns},
         **{name: sum(getattr(each, name) for each in results) for name in sums},

@@ -32,6 +32,7 @@ CATALOGUE = {
     "routing": {
         *("round_robin", "random", "least_requests", "power_of_two", "least_image_tokens", "least_text_tokens"),
         *("least_total_tokens", "least_padded_tiles", "predicted_completion", "busiest_instance"),
+        "cache_affinity",
     },
     "batching": {
         *("fcfs", "modality_size_priority", "edf", "least_slack", "sjf", "hrrn", "modality_class_aging"),

@@ -156,5 +156,19 @@ def test_predicted_completion_of_a_request_adds_what_the_instance_will_do(
     assert cost("predicted_completion", whole, instance) == pytest.approx(2.0 + own_s)
 
 
+def test_cache_affinity_leaves_out_what_the_instance_has_kept(request_of: Make, instance_of: Make) -> None:
+    speeds = {"encode_s_per_tile": 0.1, "prefill_s_per_token": 0.001}
+    job = request_of(job_images=2, job_tiles=10, job_image_tokens=512)
+    encoder = instance_of(stages=ENCODE, backlog_s=2.0, cached_image_tokens=512, **speeds)
+    assert cost("cache_affinity", job, encoder) == pytest.approx(2.0)
+    assert cost("cache_affinity", job, encoder, weight=0.0) == pytest.approx(cost("predicted_completion", job, encoder))
+    whole = request_of(images_left=5, tiles_per_image=5, prompt_tokens=1000)
+    llm = instance_of(stages=PREFILL, backlog_s=2.0, cached_prefix_tokens=800, **speeds)
+    assert cost("cache_affinity", whole, llm) == pytest.approx(2.0 + 1.0 - 0.8)
+    assert cost("cache_affinity", whole, llm, weight=2.0) == pytest.approx(2.0 + 1.0 - 1.6)
+    monolith = instance_of(stages=ENCODE | PREFILL | DECODE, backlog_s=2.0, cached_prefix_tokens=800, **speeds)
+    assert cost("cache_affinity", whole, monolith) == pytest.approx(2.0 + 3.5 - 0.8 * 3.5)
+
+
 def test_busiest_instance_is_the_opposite_of_the_least_backlog(request_of: Make, instance_of: Make) -> None:
     assert cost("busiest_instance", request_of(), instance_of(backlog_s=2.0, busy_until_s=3.0), now=1.0) == -4.0

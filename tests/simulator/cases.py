@@ -77,6 +77,7 @@ class Shape:
     fleet: int = 3  # instances of a pool, at most
     changing: bool = False  # instances are started, drained, called back and exchanged all the time
     odd_costs: bool = False  # step costs unlike any GPU's, instances of unlike predictions
+    repeats: bool = False  # half of the requests repeat an earlier one, and instances keep what they have computed
     names: Mapping[str, str] = field(default_factory=dict)  # policies by role; the rest is random
     admission: str = "admit_all"
     troubled: bool = False  # instances crash, steps and links are slow, transfers get lost, routers see late records
@@ -99,7 +100,11 @@ def random_simulation(shape: Shape, seed: int, more_tokens: int = 0) -> Simulati
         faults = random_faults(stream(seed, "test faults"))
         surroundings |= {"overlap_tokens": 0}
     cluster = Cluster(shape.model, GPU, pools, **surroundings)
+    if shape.repeats:
+        cluster = replace(cluster, **random_caches(stream(seed, "test caches")))
     trace = random_trace(shape, generator)
+    if shape.repeats:
+        trace = with_repeats(trace, stream(seed, "test repeats"))
     trace = replace(trace, output_tokens=trace.output_tokens + np.int32(more_tokens))
     made = Simulation(trace, Configuration("random", cluster, Policies(**settled), faults=faults), OBJECTIVES, seed)
     if shape.troubled:
@@ -205,6 +210,25 @@ def random_surroundings(generator: np.random.Generator) -> dict[str, Any]:
         "preprocess_workers": workers,
         "overlap_tokens": overlap,
     }
+
+
+def random_caches(generator: np.random.Generator) -> dict[str, Any]:
+    """Within which time requests repeat one another, and what is kept for them."""
+    small, large, prefixes = (1e3, 7000, 9000), (10.0, 10**6, 0), (1e3, 0, 30_000)
+    window_s, embeddings, prefix = (small, large, prefixes)[generator.integers(3)]
+    return {
+        "repeat_window_s": float(window_s),
+        "embedding_cache_tokens": int(embeddings),
+        "prefix_cache_tokens": int(prefix),
+    }
+
+
+def with_repeats(trace: Trace, generator: np.random.Generator) -> Trace:
+    """The trace with the images and context of an earlier request in half of its rows."""
+    rows = np.arange(len(trace))
+    earlier = np.where(generator.random(len(trace)) < 0.5, generator.integers(0, rows + 1), rows)
+    images, context = trace.images[earlier], trace.context_tokens[earlier]
+    return Trace(trace.arrival_s, images, context, trace.output_tokens, image_count="raw")
 
 
 def topology_kinds(topology: str) -> list[str]:

@@ -63,6 +63,7 @@ shapes = st.builds(
     chatty=st.booleans(),
     scarce=st.booleans(),
     changing=st.booleans(),
+    repeats=st.booleans(),
     bursts=st.booleans(),
     odd_costs=st.booleans(),
     admission=st.sampled_from(["admit_all", "drop_late", "relegate_late", "bounded_queue"]),
@@ -93,6 +94,12 @@ def test_kernel_and_reference_agree_in_every_corner_of_the_rules() -> None:
             simulation, reference = run_both(replace(shape, changing=changing), seed)
             assert differences(simulation, reference) == []
             met.update(reference.met)
+    for seed, topology in enumerate(TOPOLOGIES * 4):
+        simulation, reference = run_both(
+            Shape(topology, DECODER_ONLY, requests=40, scarce=seed % 2 == 0, repeats=True), seed
+        )
+        assert differences(simulation, reference) == []
+        met.update(reference.met)
     assert {corner: met[corner] for corner in CORNERS if met[corner] < 3} == {}
 
 
@@ -106,7 +113,7 @@ def test_kernel_and_reference_agree_on_random_cases(shape: Shape, seed: int) -> 
 def test_kernel_and_reference_agree_under_every_policy(role: str, name: str) -> None:
     for seed, scarce in enumerate([False, True]):
         topology = {"decode": "E+P+D", "encode": "E+PD"}.get(role.split("_")[0], TOPOLOGIES[seed])
-        shape = Shape(topology, requests=30, scarce=scarce, names={role: name})
+        shape = Shape(topology, requests=30, scarce=scarce, repeats=scarce, names={role: name})
         simulation, reference = run_both(shape, seed)
         assert differences(simulation, reference) == []
 

@@ -87,5 +87,5 @@ def test_overlap_brings_first_tokens_forward_when_encoders_are_the_slower_stage(
 
 
 def test_a_negative_chunk_is_refused() -> None:
-    with pytest.raises(InputError, match="overlap_tokens of a cluster cannot be negative: -1"):
+    with pytest.raises(InputError, match="overlap_tokens of a cluster must be finite and not negative: -1"):
         replace(apart(), overlap_tokens=-1)

@@ -75,5 +75,5 @@ def test_more_workers_are_never_later_and_nobody_is_earlier_than_alone(
 
 
 def test_a_negative_number_of_workers_is_refused() -> None:
-    with pytest.raises(InputError, match="preprocess_workers of a cluster cannot be negative: -1"):
+    with pytest.raises(InputError, match="preprocess_workers of a cluster must be finite and not negative: -1"):
         replace(monolith(), preprocess_workers=-1)

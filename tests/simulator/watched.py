@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from slackwise.simulator import Simulation
 from slackwise.simulator.histogram import upper_edge
-from slackwise.simulator.reference import Instance, Job, Order, Reference, Request
+from slackwise.simulator.reference import Instance, Job, Kept, Order, Reference, Request
 from slackwise.simulator.state import BUCKETS, CLASSES, DRAIN, DRAINING, GAVE_OUT, OFF, READY, STARTING
 
 CORNERS = (
@@ -25,7 +25,8 @@ CORNERS = (
     "parked at prefill", "parked at decode", "role switch", "switch waits for several",
     "preprocessed", "overtaken in preprocessing",
     "prefill overlaps encode", "embeddings out of order", "prefill waits for an image", "routed before it is encoded",
-    "parts wait for an LLM", "encoder cache full",
+    "parts wait for an LLM", "encoder cache full", "embeddings kept", "prefix kept", "prefix spares images",
+    "oldest displaced",
 )  # fmt: skip
 """What a sample of random cases has to contain before it may be said to prove anything."""
 
@@ -100,6 +101,22 @@ class Watched(Reference):
         missing = self.missing(request)
         super().land(request, ordinal, now)
         self.met["embeddings out of order"] += self.missing(request) == missing
+
+    def end_found(self, request: Request, ordinal: int, now: float) -> None:
+        super().end_found(request, ordinal, now)
+        self.met["embeddings kept"] += 1
+
+    def reuse_prefix(self, instance: Instance, request: Request, now: float) -> None:
+        images, before = request.images_left, request.prefilled
+        super().reuse_prefix(instance, request, now)
+        self.met["prefix kept"] += request.prefilled > before
+        self.met["prefix kept through preemption"] += request.prefilled > before and request.preemptions > 0
+        self.met["prefix spares images"] += request.images_left < images
+
+    def remember(self, instance: Instance, key: Kept, tokens: int) -> None:
+        before = set(instance.cache)
+        super().remember(instance, key, tokens)
+        self.met["oldest displaced"] += not before <= set(instance.cache)
 
     def send_part(self, encoder: Instance, job: Job, now: float) -> None:
         self.met["routed before it is encoded"] += job.request.instance < 0 and job.request.jobs_left > 0
