@@ -97,6 +97,7 @@ class Cluster:
     placement: str | tuple[tuple[int, ...], ...] = "packed"
     preprocess_workers: int = 0  # CPU workers before the router; 0: preprocessing takes no time
     overlap_tokens: int = 0  # smallest chunk prefilled while images are missing; 0: prefill waits for all of them
+    encode_unit: str = "image"  # image | tile: what the encode work of a request is cut into at the finest
     repeat_window_s: float = 0.0  # image requests alike within it are taken to repeat one another; 0: all are new
     embedding_cache_tokens: int = 0  # image tokens whose embeddings a separate encoder keeps
     prefix_cache_tokens: int = 0  # KV tokens that a prefill instance sets aside for prompts that come again
@@ -114,6 +115,8 @@ class Cluster:
         for name in ("servers", "server_gpus"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise InputError(f"{name} of a cluster must be at least 1, not {value}")
+        if self.encode_unit not in ("image", "tile"):
+            raise InputError(f"encode_unit of a cluster is image or tile, not {self.encode_unit!r}")
         kept = ("repeat_window_s", "embedding_cache_tokens", "prefix_cache_tokens")
         for name in ("preprocess_workers", "overlap_tokens", *kept):
             if not 0 <= getattr(self, name) < float("inf"):

@@ -14,6 +14,7 @@ preprocess_workers = 0               # CPU workers that images pass first; 0: ta
 repeat_window_s = 0.0                # image requests alike within it repeat one another; 0: all are new
 embedding_cache_tokens = 0           # image tokens that a separate encoder keeps for repeats
 prefix_cache_tokens = 0              # KV tokens that a prefill instance sets aside for repeats
+encode_unit = "image"                # or "tile": encode work is cut down to tiles where the model encodes them apart
 overlap_tokens = 0                   # smallest chunk prefilled while images are missing; 0: none before all are there
 placement = "packed"                 # or "spread", or the server of each instance: [[1, 1, 1, 1], [0, 0]]
 

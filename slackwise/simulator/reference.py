@@ -214,7 +214,7 @@ class Reference:
         self.near_link = float(clock.near_kv_link_s), float(clock.near_kv_link_s_per_token)
         self.requests = [self._request(state, number) for number in range(len(state.requests))]
         self.preempted = False
-        self.preprocess(simulation.configuration.cluster)
+        self.preprocess(simulation.configuration.cluster, simulation.images[~simulation.rejected])
         self.arrivals = sorted(self.requests, key=lambda each: (each.ready_s, each.number))
         self.deliveries: list[tuple[float, int, int, int]] = []  # (time, request, kind, job)
         self.orders: list[Order] = []  # as given
@@ -242,11 +242,11 @@ class Reference:
         images, target, arrival_s = int(seen[0].images), int(hidden.target_tokens), float(seen[0].arrival_s)
         return Request(number, seen[0], hidden, target, images, estimate_s, arrival_s)
 
-    def preprocess(self, cluster: Cluster) -> None:
+    def preprocess(self, cluster: Cluster, counts: Any) -> None:
         """Images in order, one by one, each to the CPU worker that is free first."""
         workers = [0.0] * cluster.preprocess_workers
         for request in self.requests if workers else []:
-            images = int(request.seen.images)
+            images = int(counts[request.number])
             for _ in range(images):
                 worker = workers.index(min(workers))
                 seconds = preprocess_seconds(load_model(cluster.model), *cluster.image_size, images)

@@ -143,7 +143,7 @@ def _preprocessing(simulation: Simulation, kept: NDArray[np.bool_]) -> tuple[NDA
     seconds = simulation.ready_s - simulation.workload.requests.arrival_s
     workers, waited = simulation.configuration.cluster.preprocess_workers, np.zeros(len(seconds))
     if workers > 0:
-        alone = alone_seconds(simulation.workload.requests.images, simulation.image_s, workers)
+        alone = alone_seconds(simulation.images[kept], simulation.image_s, workers)
         waited = np.maximum(0.0, seconds - alone)
     return _spread(seconds, kept, 0.0), _spread(waited, kept, 0.0)
 

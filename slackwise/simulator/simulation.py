@@ -49,6 +49,7 @@ from slackwise.simulator.state import (
     allocate,
     records,
 )
+from slackwise.simulator.tiles import cut_by_tile
 from slackwise.simulator.warmup import Mark
 from slackwise.simulator.workload import Workload, contents, trouble, workload
 from slackwise.streams import stream
@@ -114,6 +115,8 @@ class Simulation:
         self.category = np.array(everything.progress.category)
         self.output_tokens = np.array(everything.progress.output_tokens)
         self.workload = _without(everything, self.rejected)
+        if cluster.encode_unit == "tile":
+            cut_by_tile(self.workload, load_model(cluster.model))
         self.source, self.seed = trace.source, seed
         self.clock_s = parse_time_ns(trace.start) / NS_PER_S % DAY_S
         self.state = self._load(seed)
@@ -377,12 +380,11 @@ class Simulation:
 
     def _queue_arrivals(self, state: State) -> None:
         """When each request reaches the router: when it arrives, or when its images are preprocessed."""
-        cluster, requests = self.configuration.cluster, self.workload.requests
-        self.image_s = image_seconds(load_model(cluster.model), cluster.image_size, requests.images)
+        cluster, requests, images = self.configuration.cluster, self.workload.requests, self.images[~self.rejected]
+        self.image_s = image_seconds(load_model(cluster.model), cluster.image_size, images)
         self.ready_s = np.array(requests.arrival_s)
         if cluster.preprocess_workers > 0:
-            images = requests.images.astype(np.int64)
-            self.ready_s = ready_times(self.ready_s, images, self.image_s, cluster.preprocess_workers)
+            self.ready_s = ready_times(self.ready_s, images.astype(np.int64), self.image_s, cluster.preprocess_workers)
         order = np.argsort(self.ready_s, kind="stable")
         state.arrivals.request, state.arrivals.ready_s = order, self.ready_s[order]
 
