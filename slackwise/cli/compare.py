@@ -144,12 +144,13 @@ def _print(found: Comparison, trace: Trace, inputs: Inputs) -> None:
     for line in fault_lines(found.outcomes[0].configuration):
         click.echo(line)
     out = console()
-    out.print(_table(found))
+    out.print(comparison_table(found))
     out.print(class_table([each.to_json() for each in found.outcomes], names=True))
     _notes(found, out)
 
 
-def _table(found: Comparison) -> Table:
+def comparison_table(found: Comparison) -> Table:
+    """One row a configuration, best first."""
     table = Table(title=f"Against {found.baseline}, best first by {found.metric}", title_justify="left")
     table.add_column("configuration", overflow="fold")
     for heading in ("SLO met", "difference [95 %], points", "TTFT P99 s", "x", "goodput/s", "GPU-h", "utilisation"):

@@ -16,6 +16,10 @@ COMMANDS = {
     "trace": ("slackwise.cli.trace", "Read, describe, cut, scale, fetch and synthesize traces."),
     "simulate": ("slackwise.cli.simulate", "Serve a trace with one configuration."),
     "compare": ("slackwise.cli.compare", "Compare configurations on the same arrivals, with intervals."),
+    "tune": (
+        "slackwise.cli.tune",
+        "Search layout, policies and knobs; judge what is found on the rest; leave a winner.",
+    ),
     "capacity": ("slackwise.cli.capacity", "Find the highest rate within the objectives."),
     "solve": ("slackwise.cli.solve", "What to buy, and how good a schedule could be."),
     "policies": ("slackwise.cli.policies", "List the policies and show one with its knobs."),

@@ -1,0 +1,193 @@
+"""The space of a search: where the GPUs stand, which policy serves each role, and every knob of those policies.
+
+One flat list of parameters, each with a range and a default; trial 0 is the default of all, the service as it stands.
+A parameter of a policy that is not chosen changes nothing. The engine's own rules are never searched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from slackwise.errors import InputError, unknown
+from slackwise.policies.bundle import ROLES, PolicyChoice
+from slackwise.policies.knobs import Choice, IntRange, Knob, Range, Value
+from slackwise.policies.registry import find, policies
+from slackwise.simulator import Cluster, Configuration, Pool, disaggregated
+from slackwise.simulator.presets import TENSOR_PARALLEL
+from slackwise.tuning.search_space import ENCODER_CHOICES, LLM_CHOICES
+
+MONOLITH, APART = "monolith", "E+PD"
+TOPOLOGY, TEXT_INSTANCES, LOTS = "topology", "text_instances", "lots_of_4_gpus"
+"""Parameters of the layout: LLM instances are of TP-4, encoders of TP-1."""
+
+LAYOUT = "layout"
+"""What is searched besides roles: the topology and the ratio of LLM instances to encoders."""
+
+CHOICES = {role: tuple(choices) for role, choices in {**LLM_CHOICES, **ENCODER_CHOICES}.items()}
+"""Role -> the policies that are searched if nothing else is said."""
+
+OF_ENCODERS = tuple(ENCODER_CHOICES)
+"""Roles that decide nothing on a monolith."""
+
+OFF = "off"
+"""Of a knob that may be None: the choice that it is."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """What may be changed of `start`: policies of `roles`, the layout, and with `sizes` how many of the GPUs are used.
+
+    Raises InputError for an unknown role or policy, or a layout that the cluster does not have.
+    """
+
+    start: Configuration
+    roles: Mapping[str, tuple[str, ...]]
+    layout: bool = True
+    sizes: bool = False
+
+    def __post_init__(self) -> None:
+        for role, names in self.roles.items():
+            if role not in ROLES:
+                raise unknown("role", role, ROLES)
+            for name in names:
+                find(ROLES[role], name)
+        if self.layout or self.sizes:
+            _check_layout(self.start.cluster)
+        if not self.parameters:
+            raise InputError("there is nothing to search: no role, no layout")
+
+    @cached_property
+    def parameters(self) -> dict[str, Knob]:
+        """Name -> what values it may take, the start's its default."""
+        found = dict(self._layout_parameters())
+        for role in self.roles:
+            current: PolicyChoice = getattr(self.start.policies, role)
+            names = tuple(dict.fromkeys((current.name, *self.roles[role])))
+            if len(names) > 1:
+                found[role] = Choice(names, current.name)
+            for name in names:
+                knobs = find(ROLES[role], name).knobs
+                values = current.knobs if name == current.name else {}
+                for knob, declared in knobs.items():
+                    found |= _searched(f"{role}.{name}.{knob}", declared, values.get(knob, declared.default))
+        return found
+
+    @property
+    def defaults(self) -> dict[str, Value]:
+        """The values of trial 0."""
+        return {name: knob.default for name, knob in self.parameters.items()}
+
+    def configuration(self, values: Mapping[str, Value], name: str = "trial") -> Configuration:
+        """The service that `values` stand for. Raises InputError if it does not fit the GPUs."""
+        cluster = self._cluster(values)
+        chosen = {role: self._choice(role, values) for role in self._deciding(cluster)}
+        return replace(self.start, name=name, cluster=cluster, policies=replace(self.start.policies, **chosen))
+
+    def settings(self, values: Mapping[str, Value]) -> dict[str, Value]:
+        """Those of `values` that change anything, for people."""
+        cluster = self._cluster(values)
+        found = {name: values[name] for name in self._layout_parameters() if name in values}
+        if cluster.topology == MONOLITH:
+            found.pop(TEXT_INSTANCES, None)
+        for role in self._deciding(cluster):
+            choice = self._choice(role, values)
+            found |= {role: choice.name} | {f"{role}.{knob}": value for knob, value in choice.knobs.items()}
+        return found
+
+    def describe(self) -> dict[str, Any]:
+        """The space as JSON: every parameter with its range and default."""
+        return {name: knob.describe() for name, knob in self.parameters.items()}
+
+    def _deciding(self, cluster: Cluster) -> list[str]:
+        """Roles of the space that decide something on `cluster`."""
+        return [role for role in self.roles if cluster.topology != MONOLITH or role not in OF_ENCODERS]
+
+    def _choice(self, role: str, values: Mapping[str, Value]) -> PolicyChoice:
+        name = str(values.get(role, getattr(self.start.policies, role).name))
+        prefix = f"{role}.{name}."
+        knobs = {key.removeprefix(prefix): values[key] for key in self.parameters if key.startswith(prefix)}
+        off = {key.removesuffix(f".{OFF}") for key, value in knobs.items() if key.endswith(f".{OFF}") and value == OFF}
+        kept = {key: None if key in off else value for key, value in knobs.items() if not key.endswith(f".{OFF}")}
+        return PolicyChoice(name, kept)
+
+    def _layout_parameters(self) -> dict[str, Knob]:
+        cluster, found = self.start.cluster, dict[str, Knob]()
+        lots = cluster.gpus // TENSOR_PARALLEL
+        if self.sizes:
+            found[LOTS] = IntRange(1, lots, lots)
+        if self.layout and lots > 1:
+            apart = cluster.topology == APART
+            found[TOPOLOGY] = Choice((MONOLITH, APART), APART if apart else MONOLITH)
+            most = (cluster.gpus - 1) // TENSOR_PARALLEL
+            usual = cluster.pools[-1].instances if apart else max(1, most // 2)
+            if most > 1:
+                found[TEXT_INSTANCES] = IntRange(1, most, min(usual, most))
+        return found
+
+    def _cluster(self, values: Mapping[str, Value]) -> Cluster:
+        cluster = self.start.cluster
+        if not (self.layout or self.sizes):
+            return cluster
+        lots = int(values.get(LOTS, cluster.gpus // TENSOR_PARALLEL))  # type: ignore[arg-type]
+        engine, encoder = cluster.pools[-1].engine, cluster.pools[0].engine
+        if values.get(TOPOLOGY, cluster.topology) == MONOLITH or lots < 2:
+            return replace(cluster, pools=(Pool("EPD", lots, TENSOR_PARALLEL, engine),))
+        own = cluster.pools[-1].instances if cluster.topology == APART else 1
+        text = min(int(values.get(TEXT_INSTANCES, own)), lots - 1)  # type: ignore[arg-type]
+        encoder = encoder if cluster.topology == APART else "transformers"
+        pools = disaggregated(cluster.model, cluster.gpu, lots * TENSOR_PARALLEL, text, engine, encoder).pools
+        return replace(cluster, pools=pools)
+
+
+def space_of(start: Configuration, texts: Sequence[str] = (), sizes: bool = False) -> Space:
+    """The space that `--search` describes: `layout`, `role` with its usual policies, `role=a|b`, or `role=all`.
+
+    Nothing given means the layout, if the cluster has one, and every role of CHOICES. Raises InputError as Space does.
+    """
+    if not texts:
+        return Space(start, CHOICES, _has_layout(start.cluster), sizes)
+    roles: dict[str, tuple[str, ...]] = {}
+    for text in (each.strip() for each in texts):
+        role, equals, names = text.partition("=")
+        if text != LAYOUT and role not in ROLES:
+            raise unknown("part of the space", role, [LAYOUT, *ROLES])
+        if text != LAYOUT:
+            roles[role] = _named(role, names) if equals else CHOICES.get(role, _named(role, "all"))
+    return Space(start, roles, LAYOUT in texts, sizes)
+
+
+def _named(role: str, names: str) -> tuple[str, ...]:
+    if names == "all":
+        return tuple(each.name for each in policies(ROLES[role]))
+    return tuple(each.strip() for each in names.split("|") if each.strip())
+
+
+def _has_layout(cluster: Cluster) -> bool:
+    sizes = {pool.stages: pool.tensor_parallel for pool in cluster.pools}
+    known = sizes in ({"EPD": TENSOR_PARALLEL}, {"E": 1, "PD": TENSOR_PARALLEL})
+    simple = isinstance(cluster.placement, str) and all(pool.most is None for pool in cluster.pools)
+    return known and simple and len(cluster.pools) == len(sizes) and cluster.gpus % TENSOR_PARALLEL == 0
+
+
+def _check_layout(cluster: Cluster) -> None:
+    if not _has_layout(cluster):
+        raise InputError(
+            f"the layout is searched from monoliths of TP-{TENSOR_PARALLEL}, or LLM instances of TP-{TENSOR_PARALLEL} "
+            f"beside encoders of TP-1, in lots of {TENSOR_PARALLEL} GPUs: not from {cluster.describe()}"
+        )
+
+
+def _searched(name: str, knob: Knob, value: Value) -> dict[str, Knob]:
+    """A knob with `value` as its default, and where it may be None a choice beside it."""
+    if isinstance(knob, Choice):
+        return {name: replace(knob, default=str(value))}
+    assert isinstance(knob, Range)
+    if not knob.none:
+        return {name: replace(knob, default=value)}  # type: ignore[arg-type]
+    middle = (knob.low * knob.high) ** 0.5 if knob.low > 0 else 0.5 * (knob.low + knob.high)
+    number = (round(middle) if isinstance(knob, IntRange) else middle) if value is None else value
+    switch = Choice((OFF, "on"), OFF if value is None else "on")
+    return {f"{name}.{OFF}": switch, name: replace(knob, default=number, none="")}  # type: ignore[arg-type]

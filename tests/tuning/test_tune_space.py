@@ -1,0 +1,129 @@
+"""The space holds every knob of the chosen policies, begins with the service as it stands, and never leaves it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import optuna
+import pytest
+
+from slackwise.errors import InputError
+from slackwise.policies.bundle import ROLES
+from slackwise.policies.knobs import Choice
+from slackwise.policies.registry import find
+from slackwise.simulator import Configuration, disaggregated, preset
+from slackwise.tuning.samplers import SAMPLERS, distributions, read, written
+from slackwise.tuning.space import CHOICES, LAYOUT, TEXT_INSTANCES, TOPOLOGY, Space, space_of
+
+TODAY = preset("vllm", "InternVL2.5-26B")
+MODSERVE = preset("modserve", "InternVL2.5-26B")
+
+
+def drawn(space: Space, count: int, name: str = "random") -> list[dict[str, Any]]:
+    """Values that a sampler suggests."""
+    sampler = SAMPLERS[name]
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    ranges = distributions(sampler, space.parameters)
+    return [dict(read(sampler, space.parameters, study.ask(ranges).params)) for _ in range(count)]
+
+
+@pytest.mark.parametrize("start", [TODAY, MODSERVE, preset("vllm-0.7", "InternVL2.5-26B", gpus=32)])
+@pytest.mark.parametrize("sizes", [False, True])
+def test_trial_0_is_the_start(start: Configuration, sizes: bool) -> None:
+    space = space_of(start, sizes=sizes)
+    assert space.configuration(space.defaults, start.name) == start
+
+
+def test_every_knob_of_every_policy_that_is_searched_is_a_parameter() -> None:
+    parameters = space_of(TODAY).parameters
+    for role, names in CHOICES.items():
+        choice = parameters[role]
+        assert isinstance(choice, Choice)
+        assert set(choice.names) == {*names, getattr(TODAY.policies, role).name}
+        for name in names:
+            for knob in find(ROLES[role], name).knobs:
+                assert f"{role}.{name}.{knob}" in parameters
+
+
+@pytest.mark.parametrize("sampler", ["random", "qmc"])
+@pytest.mark.parametrize("start", [TODAY, MODSERVE])
+def test_whatever_is_drawn_is_a_valid_service_on_the_same_gpus_and_engine(start: Configuration, sampler: str) -> None:
+    space = space_of(start)
+    topologies = set()
+    for values in drawn(space, 40, sampler):
+        made = space.configuration(values)
+        topologies.add(made.cluster.topology)
+        assert made.cluster.gpus == start.cluster.gpus
+        assert made.cluster.pools[-1].engine == start.cluster.pools[-1].engine
+        told = space.settings(values)
+        assert told["batching"] == made.policies.batching.name
+        assert ("encode_batching" in told) == (made.cluster.topology == "E+PD")
+    assert topologies == {"monolith", "E+PD"}
+
+
+def test_with_sizes_fleets_are_smaller_but_never_larger() -> None:
+    space = space_of(TODAY, sizes=True)
+    gpus = {space.configuration(values).cluster.gpus for values in drawn(space, 60)}
+    assert gpus == {4, 8, 12, 16}
+
+
+def test_values_survive_the_way_through_every_sampler() -> None:
+    space = space_of(MODSERVE)
+    for sampler in SAMPLERS.values():
+        assert read(sampler, space.parameters, written(sampler, space.parameters, space.defaults)) == space.defaults
+
+
+def test_what_decides_nothing_changes_nothing() -> None:
+    space = space_of(TODAY)
+    other = space.defaults | {TEXT_INSTANCES: 1, "encode_routing": "predicted_completion"}
+    assert space.configuration(other) == space.configuration(space.defaults)
+    assert space.configuration(other | {TOPOLOGY: "E+PD"}) != space.configuration(space.defaults | {TOPOLOGY: "E+PD"})
+
+
+def test_a_knob_that_may_be_off_is_a_choice_and_a_number() -> None:
+    space = space_of(TODAY, ["admission=bounded_queue"])
+    switch = space.parameters["admission.bounded_queue.backlog.off"]
+    assert isinstance(switch, Choice)
+    assert switch.default == "off"
+    values = space.defaults | {"admission": "bounded_queue", "admission.bounded_queue.backlog": 7.0}
+    assert space.configuration(values).policies.admission.knobs["backlog"] is None
+    on = values | {"admission.bounded_queue.backlog.off": "on"}
+    assert space.configuration(on).policies.admission.knobs["backlog"] == 7.0
+
+
+def test_parts_of_the_space_can_be_named() -> None:
+    assert set(space_of(TODAY, [LAYOUT]).parameters) == {TOPOLOGY, TEXT_INSTANCES}
+    batching = space_of(TODAY, ["batching=edf|least_slack"]).parameters
+    assert set(batching) >= {"batching", "batching.least_slack.aging"}
+    assert not any(name.startswith("routing") for name in batching)
+    everything = space_of(TODAY, ["provisioning=all"]).parameters["provisioning"]
+    assert isinstance(everything, Choice)
+    assert len(everything.names) > 5
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        (["batchin"], "did you mean 'batching'"),
+        (["batching=edff"], "did you mean 'edf'"),
+        (["chunking="], "nothing to search"),
+    ],
+)
+def test_unknown_parts_name_the_closest(parts: list[str], words: str) -> None:
+    start = replace(TODAY, policies=TODAY.policies.changed(["chunking=none"]))
+    with pytest.raises(InputError, match=words):
+        space_of(start, parts)
+
+
+def test_a_cluster_without_a_known_layout_keeps_it() -> None:
+    odd = replace(TODAY, cluster=replace(TODAY.cluster, placement=((0, 0, 1, 1),)))
+    assert TOPOLOGY not in space_of(odd).parameters
+    with pytest.raises(InputError, match="the layout is searched from"):
+        space_of(odd, [LAYOUT])
+
+
+def test_text_instances_always_leave_an_encoder() -> None:
+    space = space_of(replace(TODAY, cluster=disaggregated("InternVL2.5-26B", "A100-80GB", 16, 3)), sizes=True)
+    made = space.configuration(space.defaults | {TOPOLOGY: "E+PD", TEXT_INSTANCES: 3, "lots_of_4_gpus": 2})
+    assert [pool.instances for pool in made.cluster.pools] == [4, 1]
