@@ -9,10 +9,10 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from slackwise.env.base import Observation, ServiceEnv, box, checked_number
-from slackwise.env.features import LOG, Feature, Transform
 from slackwise.env.scene import MODEL, Scene, service
 from slackwise.errors import InputError
 from slackwise.policies.declare import ROUTING, Instance, Params, Policy, Request
+from slackwise.policies.learned.features import LOG, Feature, Transform
 from slackwise.simulator import Configuration, Objectives, Simulation
 from slackwise.simulator.simulation import ROLES
 from slackwise.simulator.state import PREFILLING

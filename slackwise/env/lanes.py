@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slackwise.env.drive import drive
-from slackwise.env.features import Transform, features
 from slackwise.env.resize import grow, shrink, switch
 from slackwise.env.scene import Scene, Service
 from slackwise.env.score import class_weights, gpu_weight
 from slackwise.env.watch import EPISODE, look
+from slackwise.policies.learned.features import Transform, features
 from slackwise.simulator import Simulation
 from slackwise.simulator.kernel import FULL, run
 from slackwise.simulator.state import CLOCK, records
@@ -56,7 +56,7 @@ class Lanes:
     def begin(self, lane: int, scene: Scene, random: np.random.Generator, prepare: Prepare | None = None) -> None:
         """Put a new run into a lane. Raises InputError for a window without requests."""
         window = scene.window(random, self.interval_s)
-        simulation = self.service.begin(window, int(random.integers(2**31)))
+        simulation = self.service.begin(window, int(random.integers(2**31)), scene.given_faults)
         if prepare is not None:
             prepare(simulation)
         self._adopt(lane, simulation)

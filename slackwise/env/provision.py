@@ -10,9 +10,9 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from slackwise.env.base import ServiceEnv
-from slackwise.env.features import table
 from slackwise.env.scene import MODEL, PRESET, Scene, growing, service
 from slackwise.errors import InputError
+from slackwise.policies.learned.features import table
 from slackwise.simulator import Configuration, Objectives
 
 
@@ -20,21 +20,26 @@ class ProvisionActions:
     """The action space of a service of some pools, and what an action orders.
 
     MultiDiscrete: for each pool a change of its instances, 0 to 2 * `most_change`, the middle being none; with several
-    pools then a role switch: 0 none, else the ordered pair of pools (giver, taker) of that number.
+    pools then a role switch: 0 none, else the ordered pair of pools (giver, taker) of that number. Or, if `continuous`,
+    a Box from -1 to 1: for each pool its change in parts of `most_change`, rounded, and no role switch.
     """
 
-    def __init__(self, pools: int, most_change: int) -> None:
+    def __init__(self, pools: int, most_change: int, continuous: bool = False) -> None:
         if most_change < 1:
             raise InputError(f"most_change = {most_change} must be 1 or more")
-        self.pools, self.most_change = pools, most_change
+        self.pools, self.most_change, self.continuous = pools, most_change, continuous
         self.pairs = np.array([(-1, -1), *permutations(range(pools), 2)], np.int64)
-        switches = [len(self.pairs)] if pools > 1 else []
-        self.space = spaces.MultiDiscrete([2 * most_change + 1] * pools + switches)
+        self.switches = pools > 1 and not continuous
+        counts = [2 * most_change + 1] * pools + [len(self.pairs)] * self.switches
+        self.space: Any = spaces.Box(-1.0, 1.0, (pools,), np.float32) if continuous else spaces.MultiDiscrete(counts)
 
     def orders(self, actions: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Changes (lanes, pools), givers and takers (lanes,) of actions, shape (lanes, length of an action)."""
-        change = np.ascontiguousarray(actions[:, : self.pools], np.int64) - self.most_change
-        pairs = self.pairs[actions[:, self.pools] if self.pools > 1 else np.zeros(len(actions), np.int64)]
+        if self.continuous:
+            change = np.rint(actions * self.most_change).astype(np.int64)
+        else:
+            change = np.ascontiguousarray(actions[:, : self.pools], np.int64) - self.most_change
+        pairs = self.pairs[actions[:, self.pools] if self.switches else np.zeros(len(actions), np.int64)]
         return change, np.ascontiguousarray(pairs[:, 0]), np.ascontiguousarray(pairs[:, 1])
 
 
@@ -52,7 +57,8 @@ class ProvisionEnv(ServiceEnv):
     is the action that changes nothing). Drains call off starts, latest first, then take whoever has least work;
     starts call back whoever drains. With several pools one element more, a role switch: 0 none, else pool a gives
     instances to pool b, 1: (0, 1), 2: (1, 0) for two pools; the fewest ready ones whose GPUs make instances of b
-    without a rest, if there are as many. The others load once the last GPU is free.
+    without a rest, if there are as many. The others load once the last GPU is free. With `continuous` a Box, -1 to 1:
+    element i times `most_change`, rounded, is added to pool i; no role switch (for SAC and linear policies).
 
     ## Observation space
     Box, float32, after a fixed transform cut to its bounds. For the default, encoders and LLM instances apart:
@@ -75,9 +81,10 @@ class ProvisionEnv(ServiceEnv):
 
     ## Arguments
     `configuration` (a preset or a Configuration), `model`, `gpu`, `gpus` (of a preset), `objectives`, `interval_s` =
-    60, `most_change` = 2, `gpu_price` = 0.25; `least`, `gpu_cap`, `load_s`, `switch_s` (seconds of a start and of a
-    role switch) in place of the configuration's; and the options of an episode, which `reset` takes too: `trace` (a
-    Trace, a path or "synthetic"), `start_s`, `duration_s` = 14400, `load`, `image_share`, `faults`.
+    60, `most_change` = 2, `continuous` = False, `gpu_price` = 0.25; `least`, `gpu_cap`, `load_s`, `switch_s` (seconds
+    of a start and of a role switch) in place of the configuration's; and the options of an episode, which `reset`
+    takes too: `trace` (a Trace, a path or "synthetic"), `start_s`, `duration_s` = 14400, `load`, `image_share`,
+    `faults`.
 
     ## Version history
     v0: first version.
@@ -92,6 +99,7 @@ class ProvisionEnv(ServiceEnv):
         objectives: Objectives | None = None,
         interval_s: float = 60.0,
         most_change: int = 2,
+        continuous: bool = False,
         least: int | None = None,
         gpu_cap: int | None = None,
         load_s: float | None = None,
@@ -104,7 +112,7 @@ class ProvisionEnv(ServiceEnv):
         served = growing(served, least=least, gpu_cap=gpu_cap, start_s=load_s, role_switch_s=switch_s)
         super().__init__(served, Scene().changed(options), interval_s, gpu_price, render_mode)
         self.least = served.configuration.provisioning.least
-        self.actions = ProvisionActions(self.lanes.pools, most_change)
+        self.actions = ProvisionActions(self.lanes.pools, most_change, continuous)
         self.action_space = self.actions.space
 
     def _act(self, action: NDArray[Any]) -> None:

@@ -13,6 +13,8 @@ import numpy as np
 
 from slackwise.errors import InputError, unknown
 from slackwise.simulator import Configuration, Objectives, Simulation, isolated, preset
+from slackwise.simulator.configuration_file import read_faults
+from slackwise.simulator.faults import Faults
 from slackwise.simulator.provisioning import gpu_cap, roomy
 from slackwise.traces import Trace, read, scale_rate, slice_time, synthesize
 from slackwise.traces.resample import period_s, scale_image_share
@@ -33,7 +35,7 @@ class Scene:
     duration_s: float = 4 * 3600.0
     load: float = 1.0  # times the trace's rate
     image_share: float | None = None  # of the requests; None: the trace's own
-    faults: None = None  # of the service
+    faults: Faults | str | None = None  # or as `mtbf_s=3600`, or a .toml file; None: the configuration's own
 
     def __post_init__(self) -> None:
         for name in ("start_s", "duration_s", "load", "image_share"):
@@ -42,8 +44,10 @@ class Scene:
                 raise InputError(f"option {name} = {value!r} must be a finite number")
         if self.duration_s <= 0 or self.load <= 0 or (self.start_s is not None and self.start_s < 0):
             raise InputError("options duration_s and load must be above 0, and start_s 0 or more")
-        if self.faults is not None:
-            raise InputError("option faults must be None: the simulator knows no faults yet")
+        if not isinstance(self.faults, Faults | str | None):
+            raise InputError(f"option faults must be Faults or text, not {type(self.faults).__name__}")
+        if isinstance(self.faults, str):
+            read_faults(self.faults)
 
     def changed(self, options: Mapping[str, Any] | None) -> Scene:
         """The scene with other options. Raises InputError for an unknown one, naming the closest."""
@@ -52,6 +56,11 @@ class Scene:
             if name not in known:
                 raise unknown("option", str(name), known)
         return replace(self, **(options or {}))
+
+    @property
+    def given_faults(self) -> Faults | None:
+        """The faults, read if they were written as text."""
+        return read_faults(self.faults) if isinstance(self.faults, str) else self.faults
 
     def window(self, random: np.random.Generator, interval_s: float) -> Trace:
         """The requests of the window, on a clock that begins with it. Raises InputError if there is none."""
@@ -97,9 +106,10 @@ class Service:
     configuration: Configuration
     objectives: Objectives
 
-    def begin(self, window: Trace, seed: int, log: int = 0) -> Simulation:
-        """A run of the window, its clock and its bill beginning at 0."""
-        simulation = Simulation(window, self.configuration, self.objectives, seed, log=log)
+    def begin(self, window: Trace, seed: int, faults: Faults | None = None) -> Simulation:
+        """A run of the window, its clock and its bill beginning at 0; with faults in place of the configuration's."""
+        configuration = self.configuration if faults is None else replace(self.configuration, faults=faults)
+        simulation = Simulation(window, configuration, self.objectives, seed)
         simulation.state.engines.since_s = 0.0
         simulation.state.clock[0].reached_s = 0.0
         simulation.state.clock[0].gpu_cap = gpu_cap(self.configuration.provisioning, self.configuration.cluster)

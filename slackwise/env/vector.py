@@ -38,7 +38,6 @@ class ProvisionVectorEnv(VectorEnv[Any, Any, Any]):
         self.single_action_space, self.single_observation_space = single.action_space, single.observation_space
         self.action_space = batch_space(single.action_space, num_envs)
         self.observation_space = batch_space(single.observation_space, num_envs)
-        self.most = single.actions.space.nvec
         self.randoms: list[np.random.Generator] = [np_random(None)[0] for _ in range(num_envs)]
         self.running = False
 
@@ -54,7 +53,7 @@ class ProvisionVectorEnv(VectorEnv[Any, Any, Any]):
         self.running = True
         return self.lanes.observe(), self._info()
 
-    def step(self, actions: NDArray[np.int64]) -> Step:
+    def step(self, actions: NDArray[Any]) -> Step:
         """Act in every lane, run for an interval. Raises InputError for an action that is not in the action space."""
         if not self.running:
             raise InputError("no episode was begun: call reset first")
@@ -83,13 +82,16 @@ class ProvisionVectorEnv(VectorEnv[Any, Any, Any]):
         observations[over] = self.lanes.observe()[over]
         return {"final_obs": final_obs, "_final_obs": over.copy(), "final_info": final, "_final_info": over.copy()}
 
-    def _checked(self, actions: Any) -> NDArray[np.int64]:
-        given = np.asarray(actions)
-        if given.dtype.kind not in "iu" or given.shape != (self.num_envs, len(self.most)):
-            raise InputError(f"actions must be whole numbers of shape {(self.num_envs, len(self.most))}")
-        if (given < 0).any() or (given >= self.most).any():
+    def _checked(self, actions: Any) -> NDArray[Any]:
+        given, space = np.asarray(actions), self.action_space
+        kinds, words = ("iuf", "finite") if self.actions.continuous else ("iu", "whole")
+        fits = given.dtype.kind in kinds and given.shape == space.shape
+        if not fits or not np.isfinite(given).all():
+            raise InputError(f"actions must be {words} numbers of shape {space.shape}")
+        given = given.astype(space.dtype, copy=False)
+        if not space.contains(given):
             raise InputError(f"an action is out of the bounds of {self.single_action_space}")
-        return given.astype(np.int64, copy=False)
+        return given
 
     def _info(self) -> dict[str, Any]:
         """Numbers about the last step, float64 or int64, shape (lanes,)."""

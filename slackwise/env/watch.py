@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numba import boolean, float64, from_dtype, int32, int64
 
-from slackwise.env.features import POOL, RATES, SERVICE
 from slackwise.jit import PART_OPTIONS, compiled, part
 from slackwise.policies.compilation import stamped
+from slackwise.policies.learned.features import FORGETS, POOL, RATES, SERVICE
 from slackwise.simulator.state import CLASSES, CLOCK, DRAINING, OFF, READY, STARTING
 from slackwise.simulator.tables import LAYOUTS, engine_of, group_of, instance_of, progress_of, request_of
 
@@ -33,9 +33,6 @@ EPISODE = np.dtype(
     align=True,
 )
 """What the watcher of a run remembers from one look to the next."""
-
-FORGETS = 0.1
-"""Share of an exponential mean that an interval replaces."""
 
 OPEN, MET, MISSED = 0, 1, 2
 _RATE_COUNT, _CLASS_COUNT = len(RATES), len(CLASSES)

@@ -8,7 +8,11 @@ from typing import Any
 
 from slackwise.errors import InputError, unknown
 from slackwise.policies.declare import ADMISSION, BATCHING, CHUNKING, PROVISIONING, ROUTING, Params, Policy
+from slackwise.policies.keys import checked_keys
 from slackwise.policies.knobs import Value, parse_value
+from slackwise.policies.learned.actor import Actor, read_actor
+from slackwise.policies.learned.policy import NAME as ACTOR
+from slackwise.policies.learned.policy import actor_policy
 from slackwise.policies.registry import find
 
 ROLES = {
@@ -26,10 +30,22 @@ ROLES = {
 
 @dataclass(frozen=True)
 class PolicyChoice:
-    """A policy by name, and the knobs that differ from their defaults (after validation: all of them)."""
+    """A policy by name, and the knobs that differ from their defaults (after validation: all of them).
+
+    Of provisioning the name may be the path of a .json file with an actor; the choice then holds it, and is "actor".
+    """
 
     name: str
     knobs: Mapping[str, Value] = field(default_factory=dict)
+    actor: Actor | None = None
+
+    def policy(self, role: str) -> Policy:
+        """The declared policy. Raises InputError for an unknown name, or an actor that is not there."""
+        if self.actor is not None:
+            return actor_policy(self.actor)
+        if role == "provisioning" and self.name == ACTOR:
+            raise InputError("provisioning 'actor' needs the file that holds the actor: provisioning=FILE.json")
+        return find(ROLES[role], self.name)
 
 
 @dataclass(frozen=True)
@@ -57,7 +73,7 @@ class Policies:
 
     def policy(self, role: str) -> Policy:
         """The declared policy of `role`, one of ROLES."""
-        return find(ROLES[role], self._choice(role).name)
+        return self._choice(role).policy(role)
 
     def params(self, role: str) -> Params:
         """The knobs of `role` as its policy takes them, float64, shape (number of knobs,)."""
@@ -79,13 +95,17 @@ class Policies:
         return {role: {"name": choice.name, "knobs": dict(choice.knobs)} for role, choice in choices.items()}
 
     @classmethod
-    def from_dict(cls, document: Any, modules: bool = False) -> Policies:
+    def from_dict(cls, document: Any, modules: bool = False, actor: Actor | None = None) -> Policies:
         """From the JSON form. Raises InputError for an unknown key, name or knob (naming the closest) or a bad value.
 
-        A file is data: `module:function`, which would import a module, is refused unless `modules` allows it.
+        A file is data: `module:function`, which would import a module, is refused unless `modules` allows it, and an
+        actor is handed in, not read from a path.
         """
         checked_keys("policies", document, ROLES, required_roles())
-        return cls(**{role: _choice_from(role, each, modules) for role, each in document.items()})
+        choices = {role: _choice_from(role, each, modules) for role, each in document.items()}
+        if actor is not None:
+            choices["provisioning"] = replace(choices["provisioning"], actor=actor)
+        return cls(**choices)
 
     def _choice(self, role: str) -> PolicyChoice:
         if role not in ROLES:
@@ -105,7 +125,7 @@ class Policies:
         if knob not in knobs:
             raise unknown(f"knob of {choice.name}", knob, knobs)
         value = parse_value(knobs[knob], text.strip())
-        return replace(self, **{role: PolicyChoice(choice.name, dict(choice.knobs) | {knob: value})})
+        return replace(self, **{role: replace(choice, knobs=dict(choice.knobs) | {knob: value})})
 
 
 def required_roles() -> list[str]:
@@ -113,23 +133,13 @@ def required_roles() -> list[str]:
     return [each.name for each in fields(Policies) if each.default is MISSING]
 
 
-def checked_keys(what: str, document: Any, known: Iterable[str], required: Iterable[str]) -> None:
-    """Raise InputError unless `document` is an object with all `required` keys and no key outside `known`."""
-    if not isinstance(document, dict):
-        raise InputError(f"{what} must be a JSON object, not {type(document).__name__}")
-    for key in document:
-        if key not in known:
-            raise unknown(f"key of {what}", str(key), known)
-    missing = [key for key in required if key not in document]
-    if missing:
-        raise InputError(f"{what} lacks {', '.join(missing)}")
-
-
 def _completed(role: str, choice: PolicyChoice) -> PolicyChoice:
-    policy = find(ROLES[role], choice.name)
+    if role == "provisioning" and choice.name.endswith(".json"):
+        choice = PolicyChoice(ACTOR, choice.knobs, read_actor(choice.name))
+    policy = choice.policy(role)
     policy.params(**choice.knobs)
     values = {name: choice.knobs.get(name, knob.default) for name, knob in policy.knobs.items()}
-    return PolicyChoice(choice.name, {name: _plain(value) for name, value in values.items()})
+    return PolicyChoice(choice.name, {name: _plain(value) for name, value in values.items()}, choice.actor)
 
 
 def _plain(value: Any) -> Value:
@@ -138,11 +148,12 @@ def _plain(value: Any) -> Value:
 
 
 def _choice_from(role: str, document: Any, modules: bool) -> PolicyChoice:
-    names = [each.name for each in fields(PolicyChoice)]
-    checked_keys(role, document, names, required=["name"])
+    checked_keys(role, document, ("name", "knobs"), required=["name"])
     name, knobs = document["name"], document.get("knobs", {})
     if not isinstance(name, str) or not isinstance(knobs, dict):
         raise InputError(f"{role} needs a name in quotes and an object of knobs")
     if ":" in name and not modules:
         raise InputError(f"{role} names a module, '{name}': install it as a plug-in, or allow modules when reading")
+    if name.endswith(".json"):
+        raise InputError(f"{role} names a file, '{name}': a bundle holds its actor itself")
     return PolicyChoice(name, knobs)

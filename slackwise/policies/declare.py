@@ -70,6 +70,7 @@ class Policy:
     order: Order = "changing"  # batching only
     lookup: Lookup = ASK_ALL  # routing only
     every_s: float | str = EVERY_S  # provisioning only: seconds between two questions, or the knob that says so
+    fleet: bool = True  # provisioning only: whether it may change the number of instances
 
     def params(self, **knobs: Value) -> Params:
         """float64, shape (number of knobs,), for the compiled function; knobs not named take their default.

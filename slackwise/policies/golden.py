@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from slackwise.errors import CheckError, InputError, unknown
-from slackwise.policies.bundle import ROLES, Policies, checked_keys
+from slackwise.policies.bundle import ROLES, Policies
 from slackwise.policies.declare import PROVISIONING
 from slackwise.policies.features import INSTANCE, REQUEST
 from slackwise.policies.golden_plan import GoldenPlan, replay_plan
+from slackwise.policies.keys import checked_keys
 
 KEYS = ("role", "request", "instance", "now_s", "value")
 DECIDED = tuple(role for role, family in ROLES.items() if family != PROVISIONING)

@@ -7,8 +7,9 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 from slackwise.errors import CheckError, InputError
-from slackwise.policies.bundle import Policies, checked_keys
+from slackwise.policies.bundle import Policies
 from slackwise.policies.declare import PROVISIONING
+from slackwise.policies.keys import checked_keys
 from slackwise.policies.provisioning.pool import Memory, Plan, PoolView, Rates
 
 KEYS = ("role", "pools", "now_s", "memory", "plan")
@@ -34,7 +35,7 @@ class GoldenPlan:
         checked_keys("golden plan", document, KEYS, required=KEYS)
         if not isinstance(document["pools"], list) or not isinstance(document["now_s"], int | float):
             raise InputError("a golden plan has a list of pools and a number now_s")
-        checked_keys("plan", document["plan"], _names(Plan), required=_names(Plan))
+        checked_keys("plan", document["plan"], _names(Plan), required=_required(Plan))
         plan = Plan(**{key: tuples(value) for key, value in document["plan"].items()})
         views = tuple(_view(each) for each in document["pools"])
         return cls(views, float(document["now_s"]), tuples(document["memory"]), plan)
@@ -80,13 +81,14 @@ def _view(document: Any) -> PoolView:
     checked_keys("pool of a golden plan", document, _names(PoolView), required=_required(PoolView))
     for each in document.get("rates", ()):
         checked_keys("rates of a golden plan", each, _names(Rates), required=_required(Rates))
-    return PoolView(**document | {"rates": tuple(Rates(**each) for each in document.get("rates", ()))})
+    rates = tuple(Rates(**each) for each in document.get("rates", ()))
+    return PoolView(**{name: tuples(value) for name, value in document.items()} | {"rates": rates})
 
 
 def _names(record: type[Plan] | type[PoolView] | type[Rates]) -> list[str]:
     return [each.name for each in fields(record)]
 
 
-def _required(record: type[PoolView] | type[Rates]) -> list[str]:
+def _required(record: type[Plan] | type[PoolView] | type[Rates]) -> list[str]:
     """Fields without a default: a plan recorded before the others were known is read at their defaults."""
     return [each.name for each in fields(record) if each.default is MISSING and each.default_factory is MISSING]

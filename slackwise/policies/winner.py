@@ -18,9 +18,11 @@ import numpy as np
 import slackwise
 from slackwise.errors import InputError
 from slackwise.files import write_text
-from slackwise.policies.bundle import Policies, checked_keys
+from slackwise.policies.bundle import Policies
 from slackwise.policies.golden import Golden, golden_from, replay_golden
 from slackwise.policies.golden_plan import GoldenPlan
+from slackwise.policies.keys import checked_keys
+from slackwise.policies.learned.actor import Actor
 
 FORMAT = 2
 """Version of the file format: a reader refuses a newer one."""
@@ -39,7 +41,7 @@ def versions() -> dict[str, str]:
 class Winner:
     """A tuned service. The dictionaries are free in their keys and must be JSON; a unit ends a key that needs one.
 
-    `actor` is the section of a policy that was learned: its weights, and whatever replays them.
+    An actor that the policies ask has a section of its own in the file, `actor`.
     """
 
     policies: Policies
@@ -49,7 +51,6 @@ class Winner:
     objectives: dict[str, Any]  # the SLOs it was tuned for
     scores: dict[str, Any]  # what it reached, against what, with intervals
     provisioning: dict[str, Any] = field(default_factory=dict)  # settings of the provisioning loop not at defaults
-    actor: dict[str, Any] | None = None
     trace: dict[str, Any] = field(default_factory=dict)  # what it was tuned on: source, window, sha256
     provenance: dict[str, Any] = field(default_factory=dict)  # how it was found: command, seed, trials, budget
     versions: dict[str, str] = field(default_factory=versions)
@@ -58,7 +59,9 @@ class Winner:
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
         plain = {each.name: getattr(self, each.name) for each in fields(self)}
-        made = {"policies": self.policies.to_dict(), "golden": [each.to_dict() for each in self.golden]}
+        actor = self.policies.provisioning.actor
+        made: dict[str, Any] = {"policies": self.policies.to_dict(), "actor": actor and actor.to_dict()}
+        made["golden"] = [each.to_dict() for each in self.golden]
         return {"format": FORMAT} | plain | made
 
     @classmethod
@@ -69,9 +72,10 @@ class Winner:
         """
         names = [each.name for each in fields(cls)]
         document = _upgraded(document)
-        checked_keys("winner", document, ["format", *names], required=["format", *names])
+        checked_keys("winner", document, ["format", "actor", *names], required=["format", "actor", *names])
         _check_kinds(document)
-        policies = Policies.from_dict(document["policies"], modules)
+        actor = Actor.from_dict(document["actor"]) if document["actor"] else None
+        policies = Policies.from_dict(document["policies"], modules, actor)
         golden = tuple(golden_from(each) for each in document["golden"])
         replay_golden(policies, golden)
         return cls(**{name: document[name] for name in names} | {"policies": policies, "golden": golden})

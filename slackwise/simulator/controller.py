@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from slackwise.policies.knobs import Value
 from slackwise.policies.provisioning.pool import Memory, Plan, PoolView, lot
 from slackwise.simulator.fleet import draining as draining_of
 from slackwise.simulator.fleet import gpus_held
@@ -81,6 +82,7 @@ class Controller:
         now = self.memo.next_s
         views, seen = self.observer.look(self.memo.seen, now)
         plan = self.provisioner(views, now, self.memo.policy)
+        self._turn_knobs(plan.knobs)
         targets = self.bounded(views, plan.targets)
         switch_s = self.settings.role_switch_s if self.settings.role_switch_s is not None else plan.switch_s
         switched = drained = started = 0
@@ -91,6 +93,11 @@ class Controller:
         held = gpus_held(self.simulation.state)
         tick = Tick(now, targets, ready, starting, draining, held, started, drained, switched)
         self.memo = Memo(now + self.interval_s, seen, plan.memory, Turns(tick, self.memo.turns))
+
+    def _turn_knobs(self, settings: Sequence[tuple[str, str, Value]]) -> None:
+        """Give policies the knobs of a plan, role by role."""
+        for turned in dict.fromkeys(role for role, _, _ in settings):
+            self.simulation.turn(turned, **{knob: value for role, knob, value in settings if role == turned})
 
     def bounded(self, views: Sequence[PoolView], targets: Sequence[int]) -> tuple[int, ...]:
         """Targets as whole numbers between the least and the most instances of each pool."""

@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 from slackwise.errors import InputError, unknown
-from slackwise.policies.bundle import checked_keys
+from slackwise.policies.keys import checked_keys
 from slackwise.simulator.faults import Fault, Faults
 
 NAMES = tuple(each.name for each in fields(Faults))

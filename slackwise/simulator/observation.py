@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from slackwise.policies.features import DECODE, ENCODE, PREFILL
 from slackwise.policies.provisioning.pool import PoolView, Rates
+from slackwise.simulator.fleet import gpus_held
 from slackwise.simulator.service_rate import service_rates
-from slackwise.simulator.state import DECODING, DRAINING, ENCODING, PREFILLING, READY, STARTING
+from slackwise.simulator.state import CLASSES, DECODING, DRAINING, ENCODING, OFF, PREFILLING, READY, STARTING
 
 if TYPE_CHECKING:
     from slackwise.simulator.simulation import Simulation
@@ -34,7 +35,9 @@ class Seen:
     arrived: int  # requests that had arrived
     unjudged: Numbers  # of these, without a first token and not late yet
     unfinished: Numbers
+    open: Numbers  # of these, whose objectives are neither all met nor one of them missed yet
     busy_s: NDArray[np.float64]  # (m,) of each instance, up to then
+    held_s: NDArray[np.float64]  # (m,) likewise, since the order to start it
 
 
 class Observer:
@@ -57,7 +60,8 @@ class Observer:
     def begin(self) -> Seen:
         """Before the first request."""
         none = np.zeros(0, np.int64)
-        return Seen(self.first_s, 0, none, none, np.zeros(len(self.simulation.state.instances)))
+        nothing = np.zeros(len(self.simulation.state.instances))
+        return Seen(self.first_s, 0, none, none, none, nothing, _held_s(self.simulation.state, self.first_s))
 
     def look(self, seen: Seen, now: float) -> tuple[tuple[PoolView, ...], Seen]:
         """Views of all pools at `now`, the time up to which the run has come, and what to remember."""
@@ -66,16 +70,19 @@ class Observer:
         fresh = np.arange(seen.arrived, arrived)
         unjudged, ttft = self._judge_ttft(np.concatenate([seen.unjudged, fresh]), now)
         unfinished, tbt = self._judge_tbt(np.concatenate([seen.unfinished, fresh]))
-        busy_s = _busy_s(state, now)
+        judging, missed = self._judge_classes(np.concatenate([seen.open, fresh]), now)
+        busy_s, held_s = _busy_s(state, now), _held_s(state, now)
         shared: dict[str, Any] = {"ttft_attainment": ttft, "tbt_attainment": tbt, "rates": self.rates(now)}
         shared |= {"hour": (self.simulation.clock_s + now) / 3600.0 % 24.0, "gpu_cap": int(state.clock[0].gpu_cap)}
+        shared |= {"missed": missed, "parked": tuple(map(int, state.groups.parked)), "held_gpus": gpus_held(state)}
         shared["images_in_prompt"] = bool(state.progress.sequence_tokens_per_image.max() > 0)
         passed_s = max(1e-9, now - seen.at_s)
         here = self._lengths(unfinished)
         views = tuple(
-            self._view(at, (busy_s - seen.busy_s) / passed_s, here[:, at], shared) for at in range(len(state.pools))
+            self._view(at, (busy_s - seen.busy_s, held_s - seen.held_s), passed_s, here[:, at], shared)
+            for at in range(len(state.pools))
         )
-        return views, Seen(now, arrived, unjudged, unfinished, busy_s)
+        return views, Seen(now, arrived, unjudged, unfinished, judging, busy_s, held_s)
 
     def rates(self, now: float) -> tuple[Rates, ...]:
         """Arrival rates over each window, or over what of it has passed since the first arrival."""
@@ -122,6 +129,22 @@ class Observer:
         tbt_s = (ended.finish_s - ended.first_token_s) / np.maximum(1, ended.output_tokens - 1)
         return left, float((tbt_s <= self.tbt_s[running[done]]).mean())
 
+    def _judge_classes(self, waiting: Numbers, now: float) -> tuple[Numbers, tuple[float, ...]]:
+        """Who can still meet or miss its objectives, and the share of each class that missed of those judged now.
+
+        A request is judged once: when it fails, when its first token is late, else when it finishes.
+        """
+        progress, arrival_s = self.simulation.state.progress[waiting], self.arrival_s[waiting]
+        known_s = np.where(np.isnan(progress.first_token_s), now, progress.first_token_s)
+        late = known_s - arrival_s > self.deadline_s[waiting] - arrival_s
+        done = ~np.isnan(progress.finish_s)
+        tbt_s = (progress.finish_s - progress.first_token_s) / np.maximum(1, progress.output_tokens - 1)
+        missed = (progress.failure != 0) | late | (done & ~(tbt_s <= self.tbt_s[waiting]))
+        judged = missed | done
+        counts = np.bincount(progress.category[judged], minlength=len(CLASSES))
+        shares = np.bincount(progress.category[missed], minlength=len(CLASSES)) / np.maximum(1, counts)
+        return waiting[~judged], tuple(shares.tolist())
+
     def _lengths(self, unfinished: Numbers) -> NDArray[np.float64]:
         """Of the unfinished requests at each pool: sum of 1 / length, and of the tokens that decode apart still owes.
 
@@ -147,14 +170,15 @@ class Observer:
         state = self.simulation.state
         return int(state.engines.pool[int(state.groups[group].first)])
 
-    def _view(self, at: int, busy: Any, here: NDArray[np.float64], shared: dict[str, Any]) -> PoolView:
-        """The view of pool `at`; `busy` is each instance's share of the interval in steps."""
+    def _view(self, at: int, spent_s: Any, passed_s: float, here: Any, shared: dict[str, Any]) -> PoolView:
+        """The view of pool `at`; `spent_s` are each instance's seconds of the interval in steps, and held."""
         state, configuration = self.simulation.state, self.simulation.configuration
         pool, stages = configuration.cluster.pools[at], int(state.pools.stages[at])
         rows = state.engines.pool == at
         seen, status = state.instances[rows], state.engines.status[rows]
         reserved = (state.engines.awaits[rows] > 0).sum()
         ready = status == READY
+        busy_s, held_s = (each[rows] for each in spent_s)
         work = seen.waiting + seen.running
         groups = (ENCODING, PREFILLING, DECODING)
         parked = sum(int(state.groups[group].parked) for group in groups if self._leads(group, at))
@@ -174,7 +198,9 @@ class Observer:
             backlog_s=float(seen.backlog_s.sum()),
             pending_tokens=_pending(stages, seen, here[1], shared["images_in_prompt"]),
             inverse_tokens=float(here[0]),
-            utilisation=float(np.clip(busy[rows][ready].mean(), 0.0, 1.0)) if ready.any() else 0.0,
+            utilisation=float(np.clip((busy_s / passed_s)[ready].mean(), 0.0, 1.0)) if ready.any() else 0.0,
+            busy=float(busy_s.sum() / held_s.sum()) if held_s.sum() > 0.0 else 0.0,
+            kv_used=float(seen.kv_used_tokens[ready].sum() / max(1, seen.kv_capacity_tokens[ready].sum())),
             start_s=self.simulation.costs[at].load_s if start_s is None else start_s,
             encode_s=self._encode_s(at) if stages & ENCODE else 0.0,
             capacity_tokens_per_s=self.capacities[at],
@@ -209,6 +235,14 @@ def _busy_s(state: Any, now: float) -> NDArray[np.float64]:
     engines = state.engines
     running_s = np.where(np.isfinite(engines.step_end_s), np.maximum(0.0, now - engines.step_start_s), 0.0)
     total: NDArray[np.float64] = engines.busy_s + running_s
+    return total
+
+
+def _held_s(state: Any, now: float) -> NDArray[np.float64]:
+    """Seconds that each instance has been charged for up to `now`, (m,); those lent for a role switch not."""
+    engines = state.engines
+    current_s = np.where(engines.status != OFF, np.maximum(0.0, now - engines.since_s), 0.0)
+    total: NDArray[np.float64] = engines.held_gpu_s / state.instances.tensor_parallel + current_s
     return total
 
 

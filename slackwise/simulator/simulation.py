@@ -97,7 +97,7 @@ class Simulation:
     ) -> None:
         changing = provisioner is not None or changes(configuration.policies)
         cluster = configuration.cluster
-        if changing:
+        if provisioner is not None or (changing and configuration.policies.policy("provisioning").fleet):
             cluster = roomy(configuration.provisioning, cluster)
         self.configuration = replace(configuration, cluster=cluster)
         self.objectives = objectives

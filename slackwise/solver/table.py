@@ -16,7 +16,7 @@ from typing import Any
 
 from slackwise.errors import GapError, InputError
 from slackwise.files import write_text
-from slackwise.policies.bundle import checked_keys
+from slackwise.policies.keys import checked_keys
 from slackwise.solver.provisioning.data import Kind
 
 FORMAT = "slackwise-capacity/1"

@@ -10,7 +10,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_stable
 
-from slackwise.env import features
+from slackwise.policies.learned import features
 from tests.env.cases import DISPATCH, IDS, KNOBS, PROVISION, drawn, made, played
 
 

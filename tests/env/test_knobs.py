@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slackwise.env.knobs import place_of, value_of
 from slackwise.errors import InputError
 from slackwise.policies.knobs import Choice, IntRange, Knob, Quantile, Range
+from slackwise.policies.learned.axis import place_of, value_of
 from slackwise.simulator import Simulation
 from tests.env.cases import KNOBS, made, played
 from tests.simulator.cases import Shape, random_simulation

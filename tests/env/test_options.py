@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from slackwise.errors import InputError
+from slackwise.simulator.faults import Faults
 from tests.env.cases import HOLD, KNOBS, PROVISION, hour, made
 
 
@@ -30,6 +31,17 @@ def test_load_and_image_share_change_the_requests() -> None:
     assert (images.images > 0).mean() == pytest.approx(0.9, abs=0.01)
 
 
+def test_faults_happen_in_the_episode_that_asks_for_them() -> None:
+    calm = begun()
+    calm.run_until()
+    hit = begun(faults="mtbf_s=300,repair_s=60")
+    hit.run_until()
+    same = begun(faults=Faults(mtbf_s=300.0, repair_s=60.0))
+    same.run_until()
+    assert not np.array_equal(calm.state.progress.finish_s, hit.state.progress.finish_s)
+    assert np.array_equal(same.state.progress.finish_s, hit.state.progress.finish_s)
+
+
 def test_options_hold_for_one_episode() -> None:
     env = made()
     env.reset(seed=0, options={"duration_s": 120.0})
@@ -48,7 +60,9 @@ BAD = (
     ({"duration_s": 1e6, "start_s": None}, "longer than the trace"),
     ({"trace": "nothing.csv"}, "nothing.csv"),
     ({"trace": 5}, "must be a Trace"),
-    ({"faults": "many"}, "faults must be None"),
+    ({"faults": "many"}, "'many' is not understood"),
+    ({"faults": "mtbf=60"}, "did you mean 'mtbf_s'"),
+    ({"faults": 3}, "faults must be Faults or text"),
 )
 
 

@@ -24,6 +24,14 @@ def test_rewards_sum_to_the_score_of_the_result(name: str, seed: int) -> None:
     assert total == pytest.approx(float(env.lanes.scores[0]), rel=1e-12)
 
 
+@pytest.mark.parametrize("name", IDS)
+def test_rewards_sum_to_the_score_under_faults(name: str) -> None:
+    env = made(name, faults="mtbf_s=200,repair_s=60,straggler_every_s=200")
+    total = played(env, drawn(env), 1)
+    assert env.simulation.state.clock[0].orders > 5
+    assert total == pytest.approx(score_of(env.simulation, 0.25, 600.0), rel=1e-12)
+
+
 def test_rewards_sum_to_the_score_where_requests_are_rejected() -> None:
     env = made(model="Llama-3.2-90B-Vision", gpus=32, configuration="vllm")
     env.reset(seed=0)

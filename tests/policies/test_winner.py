@@ -40,7 +40,6 @@ def winner() -> Winner:
         *tuned_for,
         scores={"goodput": 0.9},
         provisioning={"gpu_cap": 32},
-        actor={"version": 1, "layers": [[0.5, -1.0]]},
         trace={"searched": {"sha256": "0" * 64}},
         provenance={"command": "slackwise tune", "seed": 0},
         golden=(*golden, *plans),

@@ -8,6 +8,7 @@ from math import gcd
 from typing import Any, TypeAlias
 
 from slackwise.policies.features import DECODE, ENCODE, PREFILL
+from slackwise.policies.knobs import Value
 
 Memory: TypeAlias = tuple[Any, ...]
 """What a policy hands itself for the next time: numbers, and tuples of such; () at first. It has no other memory."""
@@ -20,6 +21,7 @@ class Plan:
     targets: tuple[int, ...]
     memory: Memory = ()
     switch_s: float | None = None  # seconds of a role switch where one pool shrinks and another grows; None: no switch
+    knobs: tuple[tuple[str, str, Value], ...] = ()  # (role, knob, value) of other policies, from now on
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,11 @@ class PoolView:
     ttft_attainment: float = 1.0  # share within their TTFT objective of the requests judged in the last interval
     tbt_attainment: float = 1.0  # share within their TBT objective of the requests finished in the last interval
     hour: float = 0.0  # hour of the day, UTC, 0 to 24
+    kv_used: float = 0.0  # share of the KV cache of ready instances
+    busy: float = 0.0  # share of the instance-seconds held in the last interval that were spent in steps
+    held_gpus: int = 0  # by all pools together
+    parked: tuple[int, ...] = (0, 0, 0)  # requests that wait for any ready encoder, prefill and decode instance
+    missed: tuple[float, ...] = (0.0, 0.0, 0.0)  # share missed of the requests judged in the last interval, by class
     rates: tuple[Rates, ...] = field(default=())  # shortest window first
 
     @property

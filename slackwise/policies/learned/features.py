@@ -43,7 +43,10 @@ RATES = (
     Feature("text_tokens_per_s", "tokens/s", LOG, 1e7),
     Feature("image_tokens_per_s", "tokens/s", LOG, 1e8),
 )
-"""Arrivals of the last interval; then again as exponential means that forget a tenth an interval."""
+"""Arrivals of the last interval; then again as exponential means."""
+
+FORGETS = 0.1
+"""Share of an exponential mean that an interval replaces."""
 
 SERVICE = (
     Feature("hour_sin", "of the day, UTC", SIGNED),

@@ -1,0 +1,1 @@
+"""Policies that were learned: what an actor observes, its weights, and the policy it becomes."""
