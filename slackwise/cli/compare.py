@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from slackwise.cli.compare_suite import SuiteOptions, run_suite, suite_options
 from slackwise.cli.inputs import Inputs, input_options
 from slackwise.cli.options import check_output, json_option, out_option, print_json, write_json
 from slackwise.cli.progress import working
@@ -52,10 +53,12 @@ from slackwise.tuning.robustness import Robustness, robustness
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     help="Repeat with every latency constant moved down and up by this share, such as 0.15.",
 )
+@suite_options
 @out_option
 @json_option
 def command(
     inputs: Inputs,
+    options: SuiteOptions,
     configs: str,
     baseline: str | None,
     metric: str,
@@ -67,9 +70,14 @@ def command(
 ) -> None:
     """Serve TRACE (a file, or `synthetic`) with several configurations and say which differ, and how surely.
 
-    All serve the same arrivals; a 95 % interval that covers zero is called "no difference shown".
+    All serve the same arrivals; a 95 % interval that covers zero is called "no difference shown". With --suite:
+    searches with equal budgets on the first part of the window, all candidates judged on the rest and in other
+    conditions, and a gate that says whether there is a winner.
     """
     check_metric(metric)
+    if options.suite:
+        run_suite(inputs, options, metric, resamples, out, as_json)
+        return
     configurations = inputs.configurations(configs)
     _one_model(configurations)
     names = [each.name for each in configurations]

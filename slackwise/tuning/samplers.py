@@ -12,6 +12,9 @@ from slackwise.errors import InputError, unknown
 from slackwise.optional import require
 from slackwise.policies.knobs import Choice, IntRange, Knob, Quantile, Range, Value
 
+STARTUP = 20
+"""Random trials before TPE models anything: a topology is half the space, and has to be seen more than once."""
+
 DIGITS = 4
 """Of a real number that is suggested."""
 
@@ -51,7 +54,7 @@ SAMPLERS = {
         True,
         True,
         True,
-        lambda optuna, seed: optuna.samplers.TPESampler(seed=seed, constant_liar=True),
+        lambda optuna, seed: optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP, constant_liar=True),
     ),
     "cmaes": Sampler(
         "CMA-ES (Hansen & Ostermeier 2001)",

@@ -147,18 +147,30 @@ def judged(
 
 def winner(tuned: Tuned, kept: Trace, provenance: dict[str, Any]) -> Winner:
     """The bundle of what is to be deployed."""
-    chosen = tuned.configuration
+    task, trace = tuned.task, {"searched": facts(tuned.task.trace), "reported": facts(kept)}
+    return bundle(tuned.configuration, task.objectives.to_json(), trace, scores(tuned), provenance, task.seed)
+
+
+def bundle(
+    configuration: Configuration,
+    slo: dict[str, Any],
+    trace: dict[str, Any],
+    scores: dict[str, Any],
+    provenance: dict[str, Any],
+    seed: int,
+) -> Winner:
+    """A configuration as a bundle, its golden decisions recorded."""
     return Winner(
-        policies=chosen.policies,
-        model=chosen.cluster.model,
-        gpu=chosen.cluster.gpu,
-        cluster=asdict(chosen.cluster) | {"topology": chosen.cluster.topology},
-        objectives=tuned.task.objectives.to_json(),
-        scores=scores(tuned),
-        provisioning=given_settings(chosen.provisioning),
-        trace={"searched": facts(tuned.task.trace), "reported": facts(kept)},
+        policies=configuration.policies,
+        model=configuration.cluster.model,
+        gpu=configuration.cluster.gpu,
+        cluster=asdict(configuration.cluster) | {"topology": configuration.cluster.topology},
+        objectives=slo,
+        scores=scores,
+        provisioning=given_settings(configuration.provisioning),
+        trace=trace,
         provenance=provenance,
-        golden=golden_decisions(chosen.policies, tuned.task.seed),
+        golden=golden_decisions(configuration.policies, seed),
     )
 
 

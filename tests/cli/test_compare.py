@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from slackwise.cli.main import run
 from tests.cli.runs import QUICK, document, printed, refusal
 from tests.shared import shared_data
 
@@ -113,3 +114,38 @@ def test_all_are_compared_under_the_same_faults_or_not_at_all(
     assert "under different faults cannot be compared" in refusal(capsys, *command)
     found = document(capsys, *command, "--faults", "mtbf_s=120,repair_s=30")
     assert {each["name"] for each in found["configurations"]} == {"vllm", "faulty"}
+
+
+SUITE = ("compare", "synthetic", "--from", "1d", "--hours", "0.3", "--rate", "2", "--suite", "--suite-requests", "200")
+FAST = ("--candidates", "edf,random", "--budget", "3000", "--resamples", "100")
+
+
+def test_the_suite_prints_the_table_and_a_verdict(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    bundle = tmp_path / "named.json"
+    out = printed(capsys, *SUITE, *FAST, "--bundle", str(bundle))
+    for words in ("Budget of every search: 3,000", "best of the rules", "worst", "Gain over the default", "regret"):
+        assert words in out
+    assert "inner: " in out.splitlines()[-1] or "No winner" in out.splitlines()[-1]
+    found = document(capsys, *SUITE, "--candidates", str(bundle), "--resamples", "100")
+    assert [row["name"] for row in found["rows"]] == ["default", "named"]
+
+
+def test_a_required_winner_that_is_not_there_is_exit_code_5(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [*SUITE, "--candidates", "reverse_slack", "--resamples", "100", "--require-winner"]
+    assert run(arguments) == 5
+    assert "No winner" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--candidates", "eddf"], "did you mean 'edf'"),
+        (["--metric", "atainment"], "did you mean 'attainment'"),
+        (["--bundle", "no/such/folder.json"], "no such folder"),
+        (["--test-share", "0"], "above 0 and below 1"),
+    ],
+)
+def test_bad_input_of_the_suite_is_one_line(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert words in refusal(capsys, *SUITE, *arguments)

@@ -1,0 +1,147 @@
+"""The honest table: equal budgets, days that no search saw, and a verdict that its own numbers bear out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from slackwise.errors import InputError
+from slackwise.simulator import Configuration, isolated, preset, simulate
+from slackwise.traces import Trace, scale_rate, synthesize
+from slackwise.tuning import honest
+from slackwise.tuning.candidates import CANDIDATES, DEFAULT, LEARNED, Candidate, Made, Setting, find_candidates
+from slackwise.tuning.goals import Goal
+from slackwise.tuning.honest import Table, attainment_bound, decision_us, honest_table, worst_class, worst_decile
+from slackwise.tuning.suites import Suite
+from slackwise.tuning.trials import Task
+
+START = preset("vllm", "InternVL2.5-26B")
+GOAL = Goal("attainment")
+BUDGET = 6000
+FEW = (Suite("same", "as it was"), Suite("load", "twice", lambda trace, seed: scale_rate(trace, 2.0, seed)))
+
+
+@pytest.fixture(scope="module")
+def task() -> Task:
+    return Task(synthesize(1, rows=1500, duration_h=0.2), isolated(START.cluster, scale="work"), (GOAL,))
+
+
+@pytest.fixture(scope="module")
+def kept() -> Trace:
+    return synthesize(2, rows=2500, duration_h=0.3)
+
+
+@pytest.fixture(scope="module")
+def table(task: Task, kept: Trace) -> Table:
+    names = ("edf", "modserve", "busiest_instance", "random", "tpe")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(honest, "suites", lambda: FEW)
+        candidates = find_candidates(names, lambda name: None)
+        return honest_table(candidates, Setting(task, START, BUDGET), kept, suite_requests=1000, resamples=200)
+
+
+@pytest.mark.parametrize("name", [name for name in CANDIDATES if name not in ("random", "tpe", "cmaes")])
+def test_every_rule_is_a_service_on_the_same_gpus(name: str, task: Task) -> None:
+    made = CANDIDATES[name].make(Setting(task, START, BUDGET))
+    assert made.configuration.cluster.gpus == START.cluster.gpus
+    assert made.requests == 0
+
+
+def test_the_default_is_what_users_run_and_comes_first(table: Table) -> None:
+    assert table.rows[0].name == DEFAULT
+    assert replace(table.rows[0].made.configuration, name="vllm") == START
+    assert set(table.rows[0].gains.values()) == {0.0}
+
+
+def test_searches_have_equal_budgets_and_rules_none(table: Table, task: Task) -> None:
+    for name in ("random", "tpe"):
+        assert BUDGET <= table.row(name).made.requests < BUDGET + len(task.trace)
+    assert table.row("edf").made.requests == 0
+
+
+def test_every_number_is_that_of_the_part_kept_back(table: Table, task: Task, kept: Trace) -> None:
+    for row in table.rows:
+        again = simulate(kept, row.made.configuration, task.objectives)
+        assert row.value == again.met.mean()
+        assert row.searched_value == simulate(task.trace, row.made.configuration, task.objectives).met.mean()
+        assert (
+            row.suites["as it was"]
+            == simulate(kept.take(slice(0, 1000)), row.made.configuration, task.objectives).met.mean()
+        )
+        assert row.worst_decile <= row.value <= (row.bound or 1.0)
+        assert row.worst_class[1] <= row.value
+        assert row.gains["twice"] == row.suites["twice"] - table.rows[0].suites["twice"]
+
+
+def test_the_best_rule_is_neither_a_control_nor_searched(table: Table) -> None:
+    rules = [table.row(name) for name in (DEFAULT, "edf", "modserve")]
+    assert table.heuristic == max(rules, key=lambda each: each.value).name
+    assert set(table.to_heuristic) == {each.name for each in table.rows} - {table.heuristic}
+    assert table.row("busiest_instance").value < 0.5
+
+
+def test_the_verdict_follows_from_the_rows(table: Table) -> None:
+    best = max((each for each in table.rows if each.candidate.complexity >= 0), key=lambda each: each.value)
+    if table.verdict.winner is not None:
+        assert table.verdict.winner == best.name
+        assert table.verdict.over is not None
+        assert table.verdict.over.low > 0
+    else:
+        assert table.verdict.named != best.name or best.candidate.complexity == 0
+
+
+def test_the_document_is_json_with_a_row_for_everything(table: Table) -> None:
+    found = json.loads(json.dumps(table.to_json(), allow_nan=False))
+    assert [row["name"] for row in found["rows"]] == [each.name for each in table.rows]
+    for row in found["rows"]:
+        assert row["train_test_gap"] == row["searched_value"] - row["value"]
+        assert row["regret"] == row["bound"] - row["value"] >= 0
+        assert set(row["suites"]) == {each.name for each in FEW}
+
+
+def test_another_kind_of_candidate_joins_by_an_entry(task: Task, kept: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(honest, "suites", lambda: FEW[:1])
+    edf = replace(START, policies=START.policies.changed(["batching=edf"]))
+    known = {DEFAULT: CANDIDATES[DEFAULT], "mine": Candidate("mine", LEARNED, lambda setting: Made(edf, 7, "epoch 3"))}
+    found = honest_table(
+        find_candidates(["mine"], lambda name: None, known),
+        Setting(task, START, 1),
+        kept,
+        suite_requests=500,
+        resamples=100,
+    )
+    assert found.row("mine").made.requests == 7
+    assert found.to_json()["rows"][1]["note"] == "epoch 3"
+
+
+def test_a_bundle_is_a_candidate_and_an_unknown_name_is_refused() -> None:
+    named = Configuration("winner", START.cluster, START.policies)
+    found = find_candidates(["a/winner.json"], lambda name: named)
+    assert list(found) == [DEFAULT, "winner"]
+    with pytest.raises(InputError, match="did you mean 'least_slack'"):
+        find_candidates(["leastslack"], lambda name: None)
+
+
+def test_the_worst_tenth_of_windows_is_the_mean_of_the_worst(task: Task) -> None:
+    run = simulate(task.trace, START, task.objectives)
+    late = replace(run, met=np.where(run.arrival_s - run.arrival_s[0] < 30.0, False, True))
+    assert worst_decile(GOAL, late, 30.0) == 0.5  # the worst 2 of 24 windows
+    assert worst_decile(GOAL, late, 1e6) == late.met.mean()
+    assert worst_decile(Goal("ttft_mean_s"), run, 60.0) >= run.ttft_s.mean()
+
+
+def test_the_worst_class_is_named(task: Task) -> None:
+    run = simulate(task.trace, START, task.objectives)
+    name, value = worst_class(GOAL, replace(run, met=run.category != 1))
+    assert (name, value) == ("image", 0.0)
+
+
+def test_decisions_take_time_and_bounds_hold_for_attainment_alone(task: Task, kept: Trace) -> None:
+    assert 1.0 < decision_us(START.policies, 20, 2) < 10_000
+    assert attainment_bound(Goal("ttft_p99_s"), kept, START, task) is None
+    bound = attainment_bound(GOAL, kept, START, task)
+    assert bound is not None
+    assert simulate(kept, START, task.objectives).met.mean() <= bound <= 1.0
