@@ -51,21 +51,29 @@ def kernel(
 @command.command()
 @click.option("--lanes", type=click.IntRange(1, 4096), default=64, show_default=True, help="Windows side by side.")
 @click.option("--steps", type=click.IntRange(1), default=480, show_default=True, help="Steps of every lane.")
+@click.option("--trials", type=click.IntRange(0), default=200, show_default=True, help="Of a tuning; 0: none.")
+@click.option("--jobs", type=click.IntRange(1), default=2, show_default=True, help="Processes of the tuning.")
 @seed_option
 @json_option
-def env(lanes: int, steps: int, seed: int, as_json: bool) -> None:
-    """Step slackwise/Provision-v0 over windows of the synthetic week on 16 A100s, on one core."""
+def env(lanes: int, steps: int, trials: int, jobs: int, seed: int, as_json: bool) -> None:
+    """Step slackwise/Provision-v0 over windows of the synthetic week on 16 A100s, on one core; tune a window of it."""
     from slackwise.optional import require
 
     require("gymnasium", "env")
     from slackwise.env.speed import env_speed
 
     found = env_speed(seed, lanes, steps, lambda line: click.echo(line, err=True))
+    if trials:
+        from slackwise.tuning.speed import tune_speed
+
+        found |= tune_speed(seed, trials, jobs, lambda line: click.echo(line, err=True))
     if as_json:
         print_json(found)
         return
     for name in ("steps_per_s", "moving_steps_per_s", "random_steps_per_s", "requests_per_step"):
         click.echo(f"{name:>18}  {found[name]:,.0f}")
+    if trials:
+        click.echo(f"{f'tune_{trials}_s':>18}  {found[f'tune_{trials}_s']:,}")
     click.echo(f"{'machine':>18}  {found['machine']['processor']}")
 
 

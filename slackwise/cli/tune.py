@@ -14,7 +14,7 @@ from slackwise.cli.inputs import Inputs, input_options
 from slackwise.cli.options import json_option, print_json
 from slackwise.cli.progress import working
 from slackwise.cli.study_progress import study_bars
-from slackwise.cli.tables import console, objective_line, policy_line, trace_facts, trace_line
+from slackwise.cli.tables import class_table, console, objective_line, policy_line, trace_facts, trace_line
 
 if TYPE_CHECKING:
     from slackwise.traces import Trace
@@ -52,6 +52,7 @@ DEFAULT_OUT = Path("tune-run")
 @click.option(
     "--test-share", default=1 / 3, show_default="1/3", help="Last part of the window: judges, never searched."
 )
+@click.option("--test", "test", help="A trace of other days that judges, instead of the last part of TRACE.")
 @click.option("--prune/--no-prune", default=True, help="Stop trials that are shown to lose (paired, Wilcoxon).")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Trials side by side.")
 @click.option("--resume", is_flag=True, help="Go on with the study in --out.")
@@ -71,6 +72,7 @@ def command(
     constraints: tuple[str, ...],
     target: float,
     test_share: float,
+    test: str | None,
     prune: bool,
     jobs: int,
     resume: bool,
@@ -88,7 +90,7 @@ def command(
     from slackwise.tuning.samplers import find_sampler
     from slackwise.tuning.space import space_of
     from slackwise.tuning.trials import Task
-    from slackwise.tuning.tune import halves, judged
+    from slackwise.tuning.tune import apart, halves, judged
     from slackwise.tuning.tune_run import open_journal, settings, trials_kept, write_config, write_found
     from slackwise.tuning.tune_search import Budget, search
     from slackwise.tuning.workers import workers
@@ -99,7 +101,10 @@ def command(
     limit = Budget(trials, budget)
     first = inputs.configuration(trial_0)
     space = space_of(first, parts, sizes=any(each.metric == COST for each in wanted))
-    searched, kept = halves(replace(inputs, rate=1.0).trace(), test_share, inputs.rate, inputs.seed)
+    if test is None:
+        searched, kept = halves(replace(inputs, rate=1.0).trace(), test_share, inputs.rate, inputs.seed)
+    else:
+        searched, kept = apart(inputs.trace(), replace(inputs, source=test, start="0", end=None).trace())
     task = Task(searched, inputs.objectives(first), wanted, bounds, inputs.seed, inputs.image_context, prune)
     made = settings(task, space, kept, sampler)
     journal = open_journal(out, task, made, resume)
@@ -172,7 +177,9 @@ def _print(found: Tuned, kept: Trace, inputs: Inputs) -> None:
     click.echo(objective_line(found.task.objectives))
     if len(found.history.goals) > 1:
         _print_front(found)
-    console().print(comparison_table(found.comparison))
+    out = console()
+    out.print(comparison_table(found.comparison))
+    out.print(class_table([each.to_json() for each in found.comparison.outcomes], names=True))
     click.echo(
         f"tuned (trial {found.chosen.number}): {found.space.configuration(found.chosen.values).cluster.describe()}"
     )

@@ -6,12 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from slackwise.errors import InputError
 from slackwise.policies.winner import Winner
 from slackwise.simulator import PRESETS, Configuration, preset
 from slackwise.simulator.provisioning import given_settings
 from slackwise.testing.golden import golden_decisions
 from slackwise.traces import Trace, scale_rate, slice_time
+from slackwise.traces.timestamps import NS_PER_S, parse_time_ns
 from slackwise.traces.trace import facts
 from slackwise.tuning.capacity import TARGET
 from slackwise.tuning.goals import COST
@@ -94,6 +97,21 @@ def halves(trace: Trace, test_share: float, rate: float, seed: int) -> tuple[Tra
     parts = slice_time(trace, 0.0, cut_s), slice_time(trace, cut_s)
     searched, kept = (part if rate == 1.0 else scale_rate(part, rate, seed) for part in parts)
     return searched, kept
+
+
+def apart(searched: Trace, kept: Trace) -> tuple[Trace, Trace]:
+    """Two traces, if no request is in both: same arrival by the clock, images and tokens. Raises InputError else."""
+    first, second = (_rows(each) for each in (searched, kept))
+    if first & second:
+        raise InputError(f"the trace that judges shares {len(first & second):,} requests with the searched one")
+    return searched, kept
+
+
+def _rows(trace: Trace) -> set[tuple[int, ...]]:
+    start_ns = parse_time_ns(trace.start)
+    arrival = (np.rint(trace.arrival_s * NS_PER_S).astype(np.int64) + start_ns).tolist()
+    columns = (trace.recorded_images, trace.context_tokens, trace.output_tokens)
+    return set(zip(arrival, *(each.tolist() for each in columns), strict=True))
 
 
 def choose(history: History, target: float = TARGET) -> Entry:

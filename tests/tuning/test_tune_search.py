@@ -13,14 +13,14 @@ from optuna.storages.journal import JournalFileBackend
 
 from slackwise.errors import InputError
 from slackwise.simulator import Result, isolated, preset, simulate
-from slackwise.traces import Trace, synthesize
+from slackwise.traces import Trace, slice_time, synthesize
 from slackwise.tuning.estimates import METRICS, Estimator
 from slackwise.tuning.goals import GOALS, Goal, bound, goal, goals
 from slackwise.tuning.journal import NAME, Journal
 from slackwise.tuning.samplers import SAMPLERS
 from slackwise.tuning.space import Space, space_of
 from slackwise.tuning.trials import FEWEST, Measured, Task, hopeless, measure
-from slackwise.tuning.tune import choose, halves, judged
+from slackwise.tuning.tune import apart, choose, halves, judged
 from slackwise.tuning.tune_search import Budget, Entry, History, directions, search
 from slackwise.tuning.workers import workers
 
@@ -235,6 +235,14 @@ def test_the_part_kept_back_shares_no_request_with_the_searched_one() -> None:
     assert marks[1] <= set(zip(kept.context_tokens.tolist(), kept.output_tokens.tolist(), strict=True))
     with pytest.raises(InputError, match="above 0 and below 1"):
         halves(trace, 1.0, 1.0, 0)
+
+
+def test_a_trace_that_judges_must_be_another_one() -> None:
+    week = synthesize(0, duration_h=0.2)
+    first, second = slice_time(week, 0.0, 400.0), slice_time(week, 400.0)
+    assert apart(first, second) == (first, second)
+    with pytest.raises(InputError, match="shares 1 requests"):
+        apart(slice_time(week, 0.0, float(np.nextafter(second.arrival_s[0] + 400.0, 1e9)) + 1e-6), second)
 
 
 def test_a_search_that_finds_nothing_better_leaves_the_start(task: Task, space: Space) -> None:
