@@ -104,7 +104,7 @@ def command(
     if test is None:
         searched, kept = halves(replace(inputs, rate=1.0).trace(), test_share, inputs.rate, inputs.seed)
     else:
-        searched, kept = apart(inputs.trace(), replace(inputs, source=test, start="0", end=None).trace())
+        searched, kept = apart(inputs.trace(), replace(inputs, source=test, start=0.0, end=None, hours=None).trace())
     task = Task(searched, inputs.objectives(first), wanted, bounds, inputs.seed, inputs.image_context, prune)
     made = settings(task, space, kept, sampler)
     journal = open_journal(out, task, made, resume)

@@ -40,7 +40,7 @@ class Tuned:
     history: History
     chosen: Entry
     comparison: Comparison
-    strongest: str  # the baseline that is best by the comparison's metric
+    strongest: str  # of the baselines that keep the bounds, the best by the comparison's metric
     over_strongest: Difference
     broken: tuple[str, ...]  # bounds that the tuned service does not keep on the part kept back
 
@@ -155,12 +155,21 @@ def judged(
         image_context=task.image_context,
         progress=progress,
     )
-    strongest = next(name for name in found.ranking() if name != TUNED)
+    strongest = _strongest(task, found)
     pair = [found.outcome(strongest), found.outcome(TUNED)]
     over = judge(pair, strongest, task.seed, metric).difference(TUNED)
     result = found.outcome(TUNED).result
     broken = tuple(each.name for each in task.bounds if each.violation(result) > 0.0)
     return Tuned(task, space, history, chosen, found, strongest, over, broken)
+
+
+def _strongest(task: Task, found: Comparison) -> str:
+    """The baseline that ranks first among those that keep the bounds; the start if none does."""
+    for name in found.ranking():
+        result = found.outcome(name).result
+        if name != TUNED and all(each.violation(result) <= 0.0 for each in task.bounds):
+            return name
+    return found.baseline
 
 
 def winner(tuned: Tuned, kept: Trace, provenance: dict[str, Any]) -> Winner:

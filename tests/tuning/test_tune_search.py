@@ -261,5 +261,17 @@ def test_what_is_found_is_judged_on_the_part_kept_back(task: Task, space: Space)
     assert found.wins == (found.over_start.verdict == "better" and found.over_strongest.verdict != "worse")
 
 
+def test_a_baseline_that_breaks_a_bound_is_not_the_strongest(task: Task, space: Space) -> None:
+    kept = synthesize(2, rows=1500, duration_h=0.15)
+    free = judged(replace(task, goals=(Goal("ttft_p99_s"),)), space, search(task, space, "random", Budget(1)), kept)
+    values = {name: each["all"]["ttft_p99_s"] for name, each in free.comparison.values.items() if name != "tuned"}
+    assert free.strongest == min(values, key=values.__getitem__)
+    attained = {name: free.comparison.values[name]["all"]["attainment"] for name in values}
+    least = attained[free.strongest] + 1e-9
+    bounded = replace(free.task, bounds=(bound(f"attainment>={least!r}"),))
+    again = judged(bounded, space, free.history, kept)
+    assert again.strongest != free.strongest or max(attained.values()) < least
+
+
 def test_every_goal_has_a_direction() -> None:
     assert set(GOALS) == {*METRICS, "gpu_s"}
