@@ -1,4 +1,4 @@
-"""`slackwise bench`: measure the simulator's speed on this machine."""
+"""`slackwise bench`: measure the speed of the simulator, the environments and the solver on this machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from slackwise.cli.options import json_option, print_json, seed_option
 
 @click.group()
 def command() -> None:
-    """Measure the simulator's speed on this machine."""
+    """Measure the speed of the simulator, the environments and the solver on this machine."""
 
 
 @command.command()
@@ -75,6 +75,28 @@ def env(lanes: int, steps: int, trials: int, jobs: int, seed: int, as_json: bool
     if trials:
         click.echo(f"{f'tune_{trials}_s':>18}  {found[f'tune_{trials}_s']:,}")
     click.echo(f"{'machine':>18}  {found['machine']['processor']}")
+
+
+@command.command()
+@click.option("--small", is_flag=True, help="Small cases, to see that all of it runs.")
+@seed_option
+@json_option
+def solve(small: bool, seed: int, as_json: bool) -> None:
+    """Plan the synthetic week and parts of it, count late requests, bound 10,000 requests; seconds and gaps."""
+    from slackwise.optional import require
+
+    require("ortools", "solver")
+    from slackwise.solver.speed import FULL, SMALL, solve_speed
+
+    found = solve_speed(seed, SMALL if small else FULL, lambda line: click.echo(line, err=True))
+    if as_json:
+        print_json(found)
+        return
+    for name, value in found.items():
+        if not isinstance(value, dict | list):
+            click.echo(f"{name:>20}  {value}")
+    for row in found["bound_10k"]:
+        click.echo(f"{'bound of ' + row['objective']:>20}  {row['ratio']} of {row['best_policy']} on {row['fleet']}")
 
 
 def _suite(requests: int, most_requests: int, most_instances: int, seed: int, as_json: bool) -> None:

@@ -23,7 +23,7 @@ COMMANDS = {
     "capacity": ("slackwise.cli.capacity", "Find the highest rate within the objectives."),
     "solve": ("slackwise.cli.solve", "What to buy, and how good a schedule could be."),
     "policies": ("slackwise.cli.policies", "List the policies and show one with its knobs."),
-    "bench": ("slackwise.cli.bench", "Measure the simulator's speed on this machine."),
+    "bench": ("slackwise.cli.bench", "Measure the speed of simulator and solver here."),
     "latency": ("slackwise.cli.latency", "Show what a stage costs, with the source of every number."),
     "calibrate": ("slackwise.cli.calibrate", "Fit a latency model to step measurements of an engine."),
 }

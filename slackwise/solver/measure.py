@@ -167,7 +167,7 @@ def _ratios(
 def _saturation_rps(run: Simulation, kind: Kind) -> float:
     """Requests per second that the instance's least work allows (work.py)."""
     at = next(n for n, pool in enumerate(run.configuration.cluster.pools) if pool.stages == kind.stages)
-    work = least_work(run.workload.requests, run.workload.progress, run.state.costs[at], run.state.pools[at].linear_s)
+    work = least_work(run.workload.requests, run.workload.progress, run.state.costs[at], run.state.pools[at])
     bits = STAGES[kind.stages]
     stages = ((ENCODE, work.encode_s), (PREFILL, work.prefill_s), (DECODE, work.decode_s))
     seconds = sum(float(each.mean()) for bit, each in stages if bits & bit)

@@ -47,6 +47,7 @@ FAMILIES = {
     "switching from a fleet": one_class([2.0], [3.0, 1.0], terms=Terms(least=0), initial={0: 1}),
     "start-up paid": one_class([2.0], [3.0, 1.0, 3.0], start_s=400.0),
     "start-up delay": one_class([2.0], [1.0, 3.0, 1.0], start_s=200.0, initial={0: 1}),
+    "start-up within the lead": replace(one_class([2.0], [3.0, 3.0], start_s=200.0, initial={0: 1}), lead_s=300.0),
     "minimum up": one_class([2.0], [1.0, 3.0, 0.0], terms=Terms(switch_gpu_s=0.0, min_up_windows=2, least=0)),
     "servers": one_class([1.0, 2.3], [4.5, 3.9], [2, 4], servers=1),
     "servers hold who starts": one_class([2.0, 1.0], [2.0, 3.0], [4, 4], servers=1, start_s=300.0),

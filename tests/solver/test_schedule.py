@@ -18,6 +18,7 @@ from slackwise.simulator import Cluster, Simulation, isolated, preset
 from slackwise.solver.result import OPTIMAL, Limits
 from slackwise.solver.schedule.bounds import time_indexed, trivial
 from slackwise.solver.schedule.full import least_cost_serial
+from slackwise.solver.schedule.intervals import interval_bound
 from slackwise.solver.schedule.ladder import Window, candidates, climb, run_cost, serial_relaxation
 from slackwise.solver.schedule.late import fewest_late, fewest_late_serial
 from slackwise.solver.schedule.problem import LATE, OBJECTIVES, TARDINESS, TTFT, Relaxation, relaxation
@@ -127,6 +128,8 @@ def test_the_exact_rungs_give_what_trying_all_orders_gives(seed: int, count: int
         found = solve(problem, EXACT)
         assert found.objective == pytest.approx(best, abs=1e-6)
         assert found.bound <= best + 1e-9
+        if objective == LATE:
+            assert max(interval_bound(problem, parts) for parts in (1, 2, 4)) <= best
 
 
 def _cost(problem: SerialProblem, order: tuple[int, ...], places: tuple[int, ...], objective: str) -> float:
@@ -158,6 +161,14 @@ def test_the_lp_of_a_serial_fleet_sees_the_whole_service() -> None:
     problem = window.serial()
     relaxed = relaxation(run_)
     assert time_indexed(serial_relaxation(relaxed, problem), TTFT) > 2 * time_indexed(relaxed, TTFT)
+
+
+def test_eighty_requests_on_four_servers_are_solved_and_the_interval_lp_comes_close() -> None:
+    problem = serial_window(80, machines=4, folds=2).serial()
+    found = fewest_late_serial(problem, Limits(gap=0.0, work=5.0))
+    assert found.status == OPTIMAL
+    assert found.objective is not None
+    assert 0.8 * found.objective <= interval_bound(problem) <= found.objective
 
 
 def test_only_a_serial_fleet_has_a_timetable_and_an_empty_window_none() -> None:

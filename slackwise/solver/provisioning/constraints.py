@@ -101,7 +101,7 @@ def start_up(model: Any, data: PlanData, columns: Columns) -> None:
     if data.initial is None:
         return
     for (window, kind), column in columns.start.items():
-        if window < data.start_windows(kind):
+        if window < data.first_window(kind):
             label = f"not ready yet[window={window}, {data.kinds[kind].name}]"
             model.add_linear_constraint(column <= 0, name=label)
 

@@ -106,6 +106,7 @@ class PlanData:
     topologies: tuple[str, ...]
     terms: Terms = DEFAULT_TERMS
     initial: Mapping[int, int] | None = None  # kind -> instances ready before window 0; None: any fleet, free of charge
+    lead_s: float = 0.0  # from now, when the first orders can be given, to the begin of window 0
     gpus_per_server: int = GPUS_PER_SERVER
     about: Mapping[str, Any] = field(default_factory=dict)  # where the numbers are from, for the report
 
@@ -167,6 +168,10 @@ class PlanData:
         """Whole windows from the order of an instance until its capacity counts."""
         return math.ceil(self.kinds[kind].start_s / self.window_s - 1e-9)
 
+    def first_window(self, kind: int) -> int:
+        """The first window in which an instance that is ordered now counts."""
+        return max(0, math.ceil((self.kinds[kind].start_s - self.lead_s) / self.window_s - 1e-9))
+
     def needed(self) -> NDArray[np.float64]:
         """Requests per second that capacity must cover, headroom included, shape (O, W)."""
         return (1.0 + self.terms.headroom) * self.load
@@ -191,6 +196,7 @@ class PlanData:
             "servers": dict(self.servers),
             "topologies": list(self.topologies),
             "terms": asdict(self.terms),
+            "lead_s": self.lead_s,
             "initial": None if self.initial is None else sorted(self.initial.items()),
             "gpus_per_server": self.gpus_per_server,
         }

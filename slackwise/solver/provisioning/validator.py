@@ -72,7 +72,7 @@ def _times(data: PlanData, plan: Plan) -> Iterator[str]:
         column = [int(each) for each in plan.ready[:, at]]
         before = column[0] if data.initial is None else data.initial.get(at, 0)
         started = [max(0, now - last) for last, now in zip([before, *column], column, strict=False)]
-        if data.initial is not None and any(started[: data.start_windows(at)]):
+        if data.initial is not None and any(started[: data.first_window(at)]):
             yield f"{kind.name} is ready in window {next(w for w, n in enumerate(started) if n)}, before it can be"
         for window in range(data.windows):
             recent = sum(started[max(0, window - data.terms.min_up_windows + 1) : window + 1])

@@ -46,7 +46,7 @@ def time_indexed(relaxed: Relaxation, objective: str, bins: int = BINS) -> float
     ended early can only weaken it.
     """
     bounds = [trivial(relaxed, objective)]
-    for stage in relaxed.stages:
+    for stage in relaxed.stages_for(objective):
         if (stage.work_s > 0).any():
             bounds.append(_stage_bound(relaxed, stage, objective, bins) + relaxed.constant(objective))
     return max(bounds)

@@ -1,8 +1,8 @@
 """The ladder of bounds for a window and a fleet, and the regret of every policy as an interval.
 
-Rungs, each dearer than the one before: trivial (everyone alone), time-indexed LP (capacity as a fluid), CP-SAT on late
-requests, CP-SAT on the full objective. On a fleet that serves one request at a time the last two
-are exact, and their timetables can be replayed; elsewhere a step of a batching engine is shared by many requests, the
+Rungs, each dearer than the one before: trivial (everyone alone), time-indexed LP (capacity as a fluid), interval LP,
+CP-SAT on late requests, CP-SAT on the full objective. On a fleet that serves one request at a time the last two are
+exact, and their timetables can be replayed; elsewhere a step of a batching engine is shared by many requests, the
 rungs keep what each of them must cost at least, and the last one does not exist.
 """
 
@@ -22,6 +22,7 @@ from slackwise.simulator import Configuration, Objectives, Simulation, result_of
 from slackwise.solver.result import DEFAULT_LIMITS, Limits, finite
 from slackwise.solver.schedule.bounds import time_indexed, trivial
 from slackwise.solver.schedule.full import least_cost_serial
+from slackwise.solver.schedule.intervals import interval_bound
 from slackwise.solver.schedule.late import MOST_REQUESTS, fewest_late, fewest_late_serial
 from slackwise.solver.schedule.problem import LATE, OBJECTIVES, SLIVER, Relaxation, Stage, relaxation, simulated_cost
 from slackwise.solver.schedule.serial import SerialProblem, Timetable, is_serial, serial_problem, spread_out
@@ -134,6 +135,8 @@ def climb(
 
     add("trivial", lambda: (trivial(relaxed, objective), "bound"))
     add("time-indexed LP", lambda: (time_indexed(relaxed, objective), "bound"))
+    if objective == LATE and problem is not None:
+        add("interval LP", lambda: (interval_bound(problem), "bound"))
     if objective == LATE and len(window.trace) <= MOST_REQUESTS:
         if problem is None:
             found = fewest_late(relaxed, limits)
@@ -159,7 +162,7 @@ def serial_relaxation(relaxed: Relaxation, problem: SerialProblem) -> Relaxation
     """
     tail = problem.first_s - problem.busy_s
     stage = Stage("service", problem.machines, problem.busy_s * SLIVER, problem.arrival_s, tail)
-    return replace(relaxed, least_ttft_s=problem.first_s * SLIVER, stages=(stage,))
+    return replace(relaxed, least_ttft_s=problem.first_s * SLIVER, stages=(stage,), to_the_end=())
 
 
 def policy_costs(window: Window, relaxed: Relaxation, objective: str) -> tuple[dict[str, float], np.ndarray]:

@@ -10,6 +10,7 @@ import numpy as np
 from slackwise.solver.backend import solver_version
 from slackwise.solver.result import FEASIBLE, LIMIT, OPTIMAL, Limits, SolveResult, Step, fingerprint
 from slackwise.solver.schedule.cpsat import cp_model, cp_solver
+from slackwise.solver.schedule.intervals import compulsory
 from slackwise.solver.schedule.problem import LATE, Relaxation, Stage
 from slackwise.solver.schedule.serial import SerialProblem
 
@@ -32,7 +33,7 @@ def fewest_late(relaxed: Relaxation, limits: Limits) -> SolveResult:
     alone = relaxed.cost(LATE, relaxed.arrival_s + relaxed.least_ttft_s)
     for at in np.flatnonzero(alone > 0):
         model.add(late[at] == 1)
-    for stage in relaxed.stages:
+    for stage in relaxed.stages_for(LATE):
         _energy(model, relaxed, stage, late)
     model.minimize(sum(late))
     return _solved(model, limits, relaxed.constant(LATE), {"late": count})
@@ -62,6 +63,7 @@ def fewest_late_serial(problem: SerialProblem, limits: Limits) -> SolveResult:
 
     Whoever is in time is an interval of its whole service between arrival and due time; at most `machines` overlap,
     which is the same as giving each a machine. The late ones follow after everyone else. `solution` is a Timetable.
+    Rows of compulsory intervals (intervals.py) say the same for single times: they only speed it up.
     """
     cp = cp_model()
     model, count = cp.CpModel(), problem.count
@@ -78,6 +80,9 @@ def fewest_late_serial(problem: SerialProblem, limits: Limits) -> SolveResult:
         starts.append(start)
         kept.append(served)
     model.add_cumulative(spans, [1] * count, problem.machines)
+    must = compulsory(problem, parts=1)
+    for crowd in must.crowds(problem.machines):
+        model.add(sum(kept[must.request[each]] for each in crowd) <= problem.machines)
     model.maximize(sum(kept))
     solver = cp_solver(limits)
     status = solver.solve(model)

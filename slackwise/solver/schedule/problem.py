@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slackwise.errors import unknown
-from slackwise.policies.features import ENCODE, PREFILL
+from slackwise.policies.features import DECODE, ENCODE, PREFILL
 from slackwise.simulator import Result, Simulation
 from slackwise.simulator.cluster import STAGES
 from slackwise.solver.work import cheapest_token_s, least_work
@@ -58,6 +58,11 @@ class Relaxation:
     least_ttft_s: Seconds  # alone on the whole fleet
     stages: tuple[Stage, ...]
     rejected: int
+    to_the_end: tuple[Stage, ...] = ()  # for LATE: up to the last token, which has to come in time too
+
+    def stages_for(self, objective: str) -> tuple[Stage, ...]:
+        """The stages that bound an objective."""
+        return self.stages + (self.to_the_end if objective == LATE else ())
 
     def cost(self, objective: str, done_s: Seconds) -> Seconds:
         """Cost of each request if its first token comes at `done_s`, (n,)."""
@@ -76,16 +81,26 @@ class Relaxation:
 
 def relaxation(run: Simulation) -> Relaxation:
     """The relaxation of a run that has not begun, read from its state: costs, limits and requests as they stand."""
-    requests, progress = run.state.requests, run.state.progress
-    arrival, images = np.array(requests.arrival_s, float), np.array(requests.images)
+    requests = run.state.requests
+    arrival = np.array(requests.arrival_s, float)
     pools = [(at, pool, STAGES[pool.stages]) for at, pool in enumerate(run.configuration.cluster.pools)]
     due = np.array(requests.deadline_s, float)
     together = [at for at, _, bits in pools if bits & ENCODE and bits & PREFILL]
     if together:
         work, alone = _together(run, together)
+        alone, before = SLIVER * alone, np.zeros(len(arrival))
         only = Stage("encode and prefill", _machines(run, together), work, arrival, np.zeros(len(arrival)))
-        return Relaxation(arrival, due, SLIVER * alone, (only,), int(run.rejected.sum()))
-    prefills, encoders = ([at for at, _, bits in pools if bits & bit] for bit in (PREFILL, ENCODE))
+        stages: tuple[Stage, ...] = (only,)
+    else:
+        stages, alone, before = _apart(run, arrival)
+    end = _to_the_end(run, arrival, arrival + before, arrival + alone)
+    return Relaxation(arrival, due, alone, stages, int(run.rejected.sum()), (end,))
+
+
+def _apart(run: Simulation, arrival: Seconds) -> tuple[tuple[Stage, ...], Seconds, Seconds]:
+    """(prefill and encode as stages, least seconds alone, least seconds before prefill) with separate encoders."""
+    prefills, encoders = _pools(run, PREFILL), _pools(run, ENCODE)
+    images, progress = np.array(run.state.requests.images), run.state.progress
     prefill_work, prefill_alone = _prefill(run, prefills)
     encode_work, encode_alone = _encode(run, encoders, images)
     transfer = np.minimum(progress.transfer_s, progress.near_transfer_s) * (images > 0)
@@ -94,11 +109,31 @@ def relaxation(run: Simulation) -> Relaxation:
     if run.configuration.cluster.overlap_tokens > 0:
         alone = np.maximum(SLIVER * encode_alone, SLIVER * prefill_alone)
         before, after = np.zeros(len(arrival)), np.zeros(len(arrival))
-    stages = (
-        Stage("prefill", _machines(run, prefills), prefill_work, arrival + before, np.zeros(len(arrival))),
-        Stage("encode", _machines(run, encoders), encode_work, arrival, after),
-    )
-    return Relaxation(arrival, due, alone, stages, int(run.rejected.sum()))
+    prefill = Stage("prefill", _machines(run, prefills), prefill_work, arrival + before, np.zeros(len(arrival)))
+    return (prefill, Stage("encode", _machines(run, encoders), encode_work, arrival, after)), alone, before
+
+
+def _to_the_end(run: Simulation, arrival: Seconds, encoded: Seconds, first: Seconds) -> Stage:
+    """All that the instances that decode do for a request; `encoded` and `first` are the least times of these events.
+
+    Who is in time has its last token no later than the due time + its TBT objective for every token but the first.
+    """
+    pools = _pools(run, DECODE)
+    bits = STAGES[run.configuration.cluster.pools[pools[0]].stages]
+    works = []
+    for at in pools:
+        found = _work(run, at)
+        before = (found.encode_s if bits & ENCODE else 0.0) + (found.prefill_s if bits & PREFILL else 0.0)
+        works.append(before + found.decode_s)
+    release = arrival if bits & ENCODE else encoded if bits & PREFILL else first
+    decodes = np.maximum(0, run.state.progress.output_tokens - 1)
+    tail = -run.objectives.tbt_s(np.array(run.state.requests.images)) * decodes
+    return Stage("to the last token", _machines(run, pools), SLIVER * np.min(works, axis=0), release, tail)
+
+
+def _pools(run: Simulation, bit: int) -> list[int]:
+    """Pools that do a stage."""
+    return [at for at, pool in enumerate(run.configuration.cluster.pools) if STAGES[pool.stages] & bit]
 
 
 def _machines(run: Simulation, pools: list[int]) -> int:
@@ -136,7 +171,7 @@ def _encode(run: Simulation, pools: list[int], images: NDArray[np.int32]) -> tup
 
 def _work(run: Simulation, pool: int) -> Any:
     state = run.state
-    return least_work(state.requests, state.progress, state.costs[pool], state.pools[pool].linear_s)
+    return least_work(state.requests, state.progress, state.costs[pool], state.pools[pool])
 
 
 def _prompt_alone(run: Simulation, pool: int) -> Seconds:
