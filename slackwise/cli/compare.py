@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
@@ -33,6 +34,9 @@ from slackwise.tuning.outcome import Outcome
 from slackwise.tuning.paired import Comparison, check_metric, compare
 from slackwise.tuning.robustness import Robustness, robustness
 
+if TYPE_CHECKING:
+    from slackwise.solver.multiples import Multiple
+
 
 @click.command()
 @input_options
@@ -53,6 +57,7 @@ from slackwise.tuning.robustness import Robustness, robustness
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     help="Repeat with every latency constant moved down and up by this share, such as 0.15.",
 )
+@click.option("--fluid", is_flag=True, help="GPU-hours as a multiple of what no autoscaler can go below.")
 @suite_options
 @out_option
 @json_option
@@ -65,6 +70,7 @@ def command(
     block_s: float | None,
     resamples: int,
     latency_error: float | None,
+    fluid: bool,
     out: Path | None,
     as_json: bool,
 ) -> None:
@@ -101,13 +107,26 @@ def command(
     moved = None if latency_error is None else _moved(found, trace, inputs, latency_error)
     if moved is not None:
         document["robustness"] = moved.to_json()
+    times = _multiples(found, trace) if fluid else {}
+    if fluid:
+        document["fluid"] = {name: None if each is None else each.to_json() for name, each in times.items()}
     write_json(out, document)
     if as_json:
         print_json(document)
     else:
         _print(found, trace, inputs)
+        for name, each in times.items():
+            words = "none: requests failed" if each is None else each.describe()
+            click.echo(f"{name}: {words}")
         if moved is not None:
             _print_moved(moved)
+
+
+def _multiples(found: Comparison, trace: Trace) -> Mapping[str, Multiple | None]:
+    from slackwise.solver.multiples import multiples
+
+    runs = [(each.configuration, each.result) for each in found.outcomes]
+    return multiples(trace, runs, found.outcomes[0].objectives)
 
 
 def _one_model(configurations: Sequence[Configuration]) -> None:

@@ -14,6 +14,9 @@ from slackwise.policies.declare import FAMILIES, Policy
 GROUP = "slackwise.policies"
 """Entry-point group of third-party policies: the entry's name is the policy's, its value `module:function`."""
 
+ELSEWHERE = {("provisioning", "forecast_ilp"): "slackwise.solver.rolling:forecast_ilp"}
+"""Policies that need an extra: found by name, imported at first use, not listed."""
+
 
 def policies(family: str | None = None) -> tuple[Policy, ...]:
     """All policies, or those of one family, by family and name: built-ins and plug-ins.
@@ -46,6 +49,9 @@ def find(family: str | None, name: str) -> Policy:
     for policy in policies(family):
         if policy.name == name:
             return policy
+    for key, reference in ELSEWHERE.items():
+        if name == key[1] and family in (None, key[0]):
+            return _imported(reference)
     raise unknown(f"{family} policy" if family else "policy", name, [policy.name for policy in policies(family)])
 
 

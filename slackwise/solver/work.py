@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from slackwise.errors import InputError
+
 Seconds = NDArray[np.float64]
 
 
@@ -29,6 +31,12 @@ class LeastWork:
 
 SLOPES = 65
 """Lines that are tried as prices of tokens."""
+
+
+def check_no_reuse(run: Any) -> None:
+    """Raise InputError if a run may reuse earlier work: then a request may take less than its least work."""
+    if run.state.clock[0].caching:
+        raise InputError("bounds hold without reuse only: switch the caches of embeddings and prefixes off")
 
 
 def least_work(requests: Any, progress: Any, costs: Any, pool: Any) -> LeastWork:

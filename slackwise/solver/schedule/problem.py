@@ -19,7 +19,7 @@ from slackwise.errors import unknown
 from slackwise.policies.features import DECODE, ENCODE, PREFILL
 from slackwise.simulator import Result, Simulation
 from slackwise.simulator.cluster import STAGES
-from slackwise.solver.work import cheapest_token_s, least_work
+from slackwise.solver.work import cheapest_token_s, check_no_reuse, least_work
 
 LATE, TARDINESS, TTFT = "late", "tardiness", "ttft"
 OBJECTIVES = {
@@ -80,7 +80,11 @@ class Relaxation:
 
 
 def relaxation(run: Simulation) -> Relaxation:
-    """The relaxation of a run that has not begun, read from its state: costs, limits and requests as they stand."""
+    """The relaxation of a run that has not begun, read from its state: costs, limits and requests as they stand.
+
+    Raises InputError if the run may reuse earlier work.
+    """
+    check_no_reuse(run)
     requests = run.state.requests
     arrival = np.array(requests.arrival_s, float)
     pools = [(at, pool, STAGES[pool.stages]) for at, pool in enumerate(run.configuration.cluster.pools)]
