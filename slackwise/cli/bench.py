@@ -74,6 +74,9 @@ def env(lanes: int, steps: int, trials: int, jobs: int, seed: int, as_json: bool
         click.echo(f"{name:>18}  {found[name]:,.0f}")
     if trials:
         click.echo(f"{f'tune_{trials}_s':>18}  {found[f'tune_{trials}_s']:,}")
+    if "env_share_in_ppo" in found:
+        shares = f"environment {found['env_share_in_ppo']:.0%}, learner {found['learner_share_in_ppo']:.0%}"
+        click.echo(f"{'shares in PPO':>18}  {shares}, {found['ppo_steps_per_s']:,} steps/s")
     click.echo(f"{'machine':>18}  {found['machine']['processor']}")
 
 

@@ -21,6 +21,7 @@ COMMANDS = {
         "Search layout, policies and knobs; judge what is found on the rest; leave a winner.",
     ),
     "capacity": ("slackwise.cli.capacity", "Find the highest rate within the objectives."),
+    "train": ("slackwise.cli.train", "Learn a policy in an environment."),
     "solve": ("slackwise.cli.solve", "What to buy, and how good a schedule could be."),
     "policies": ("slackwise.cli.policies", "List the policies and show one with its knobs."),
     "bench": ("slackwise.cli.bench", "Measure the speed of simulator and solver here."),

@@ -115,6 +115,14 @@ class ProvisionEnv(ServiceEnv):
         self.actions = ProvisionActions(self.lanes.pools, most_change, continuous)
         self.action_space = self.actions.space
 
+    @property
+    def default_action(self) -> NDArray[Any]:
+        """The action that leaves the fleet as it is."""
+        if self.actions.continuous:
+            return np.zeros(self.actions.pools, np.float32)
+        held = [self.actions.most_change] * self.actions.pools + [0] * self.actions.switches
+        return np.array(held, np.int64)
+
     def _act(self, action: NDArray[Any]) -> None:
         self.lanes.change(*self.actions.orders(action[None, :]), self.least)
 
