@@ -23,6 +23,7 @@ COMMANDS = {
     "capacity": ("slackwise.cli.capacity", "Find the highest rate within the objectives."),
     "train": ("slackwise.cli.train", "Learn a policy in an environment."),
     "solve": ("slackwise.cli.solve", "What to buy, and how good a schedule could be."),
+    "report": ("slackwise.cli.report", "Plan a fleet, prove it, test it on held-out traffic: one HTML file."),
     "policies": ("slackwise.cli.policies", "List the policies and show one with its knobs."),
     "bench": ("slackwise.cli.bench", "Measure the speed of simulator and solver here."),
     "latency": ("slackwise.cli.latency", "Show what a stage costs, with the source of every number."),

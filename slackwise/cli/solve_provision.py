@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,43 +16,59 @@ from slackwise.cli.solve import backend_option, gap_option, seconds_option, work
 from slackwise.cli.tables import console, number, trace_facts, trace_line
 from slackwise.solver.result import Step
 
+PLAN_OPTIONS = (
+    click.option("--window", "window_s", type=float, default=300.0, show_default=True, help="Seconds of a window."),
+    click.option("--servers", type=click.IntRange(min=1), default=16, show_default=True, help="Servers of 8 GPUs."),
+    click.option(
+        "--target",
+        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        default=0.95,
+        show_default=True,
+        help="Share of requests within the objectives at capacity.",
+    ),
+    click.option("--topology", "topologies", multiple=True, help="Allow only this one; may be given several times."),
+    click.option("--headroom", type=float, default=0.0, show_default=True, help="Capacity beyond the load."),
+    click.option(
+        "--switch", "switch_gpu_s", type=float, default=60.0, show_default=True, help="GPU-seconds a GPU started."
+    ),
+    click.option("--min-up", "min_up_windows", type=int, default=1, show_default=True, help="Windows it then stays."),
+    click.option("--kappa", type=float, default=1.0, show_default=True, help="Factor on all delays (robust_ilp: 1.5)."),
+    click.option("--scenarios", type=click.IntRange(min=1), help="Plan for this many draws of the traffic."),
+    click.option("--violation", type=float, default=0.01, show_default=True, help="Scenarios not planned for."),
+    click.option("--budget", type=float, help="Gamma: loads at their upper value at a time, 0 to 2."),
+    click.option("--reach", type=float, default=1.0, show_default=True, help="Upper value, in spreads above the mean."),
+    click.option("--levels", type=click.IntRange(1, 16), default=8, show_default=True, help="Levels of the SLO split."),
+    click.option(
+        "--table", "table_path", type=click.Path(path_type=Path), help="Capacity table; measured if not there."
+    ),
+    gap_option,
+    seconds_option,
+    workers_option,
+    backend_option,
+)
+"""What `PlanRequest.of` is made from."""
+
+
+def plan_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of a plan."""
+    for option in reversed(PLAN_OPTIONS):
+        function = option(function)
+    return function
+
 
 @click.command()
 @input_options
-@click.option("--window", "window_s", type=float, default=300.0, show_default=True, help="Seconds of a window.")
-@click.option("--servers", type=click.IntRange(min=1), default=16, show_default=True, help="Servers of 8 GPUs.")
-@click.option(
-    "--target",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    default=0.95,
-    show_default=True,
-    help="Share of requests within the objectives at capacity.",
-)
-@click.option("--topology", "topologies", multiple=True, help="Allow only this one; may be given several times.")
-@click.option("--headroom", type=float, default=0.0, show_default=True, help="Capacity beyond the load.")
-@click.option(
-    "--switch", "switch_gpu_s", type=float, default=60.0, show_default=True, help="GPU-seconds a GPU started."
-)
-@click.option("--min-up", "min_up_windows", type=int, default=1, show_default=True, help="Windows that it stays then.")
-@click.option("--kappa", type=float, default=1.0, show_default=True, help="Factor on all delays (robust_ilp: 1.5).")
-@click.option("--scenarios", type=click.IntRange(min=1), help="Plan for this many draws of the traffic.")
-@click.option("--violation", type=float, default=0.01, show_default=True, help="Share of scenarios not planned for.")
-@click.option("--budget", type=float, help="Gamma: loads at their upper value at a time, 0 to 2.")
-@click.option("--reach", type=float, default=1.0, show_default=True, help="Upper value, in spreads above the mean.")
-@click.option("--levels", type=click.IntRange(1, 16), default=8, show_default=True, help="Levels of the SLO split.")
-@click.option("--table", "table_path", type=click.Path(path_type=Path), help="Capacity table: read, or measured there.")
-@gap_option
-@seconds_option
-@workers_option
-@backend_option
+@plan_options
+@click.option("--confirm", is_flag=True, help="Raise the headroom until the plan, replayed, meets the target.")
 @out_option
 @json_option
-def command(inputs: Inputs, out: Path | None, as_json: bool, **options: Any) -> None:
+def command(inputs: Inputs, confirm: bool, out: Path | None, as_json: bool, **options: Any) -> None:
     """Plan the cheapest fleet for TRACE (a file, or `synthetic`), window by window, within the objectives.
 
     Kinds of instances are measured in the simulator first (once; --table keeps the result). Infeasible demand is
     explained: how many servers, how much time or how many requests would have to give way.
     """
+    from slackwise.solver.confirm import confirmed
     from slackwise.solver.study import PlanRequest, plan_for
 
     check_output(out)
@@ -59,7 +76,11 @@ def command(inputs: Inputs, out: Path | None, as_json: bool, **options: Any) -> 
     request = PlanRequest.of(inputs.model, inputs.gpu, inputs.slo_factor, inputs.slo_scale, inputs.seed, options)
     with working("planning"):
         study = plan_for(trace, request, lambda line: click.echo(f"  {line}", err=True))
+        found = confirmed(study, trace, lambda line: click.echo(f"  {line}", err=True)) if confirm else None
+        study = found.study if found else study
     document = {"trace": trace_facts(trace, inputs.image_context), **study.to_json()}
+    if found is not None:
+        document["replay"] = {"headroom": found.headroom, "met": found.met, **found.run.to_json()}
     write_json(out, document)
     if as_json:
         print_json(document)

@@ -31,10 +31,10 @@ NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 def ttft_figure(card: Mapping[str, Any]) -> str:
     """TTFT distributions: a panel for each class, a line for each configuration."""
-    with _styled():
+    with styled():
         by_name, share = card["ttft"]["by_name"], card["ttft"]["share"]
         classes = list(next(iter(by_name.values())))
-        figure = _figure(3.6)
+        figure = blank_figure(3.6)
         panels = figure.subplots(1, len(classes), sharey=True, squeeze=False)[0]
         for axes, name in zip(panels, classes, strict=True):
             for configuration, curves in by_name.items():
@@ -43,34 +43,34 @@ def ttft_figure(card: Mapping[str, Any]) -> str:
             _seconds_axis(axes)
         _tail_axis(panels[0])
         panels[0].set_ylabel("share of requests at or below")
-        _legend(figure, panels[0])
-        return _svg(figure, f"ttft {card['model']}")
+        legend_above(figure, panels[0])
+        return svg(figure, f"ttft {card['model']}")
 
 
 def time_figure(card: Mapping[str, Any]) -> str:
     """Attainment over time, and the load that explains it."""
-    with _styled():
+    with styled():
         over = card["over_time"]
-        figure = _figure(4.6)
+        figure = blank_figure(4.6)
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
         minutes = (np.arange(len(over["requests_per_s"])) + 0.5) * over["bin_s"] / 60
         for name, values in over["attainment"].items():
             upper.plot(minutes, _numbers(values), **_line(name))
         upper.set(ylabel="SLO attainment", ylim=(_floor(over["attainment"].values()), 1.005))
-        _legend(figure, upper)
+        legend_above(figure, upper)
         lower.plot(minutes, over["requests_per_s"], color="#333333", label="requests")
         lower.plot(minutes, over["images_per_s"], color="#009e73", label="images")
         lower.set(xlabel=f"minutes of the reported part (bins of {over['bin_s']:.0f} s)")
         lower.set(ylabel="arrivals per second", ylim=(0, None))
         lower.legend(ncols=2, loc="upper left")
-        return _svg(figure, f"time {card['model']}")
+        return svg(figure, f"time {card['model']}")
 
 
 def history_figure(card: Mapping[str, Any]) -> str:
     """The search: attainment on the searched part by trial, and the best so far."""
-    with _styled():
+    with styled():
         trials = card["history"]
-        figure = _figure(3.4)
+        figure = blank_figure(3.4)
         axes = figure.subplots()
         for stopped, marker, label in ((False, "o", "trial"), (True, "x", "stopped early")):
             shown = [each for each in trials if each["stopped"] == stopped]
@@ -88,15 +88,15 @@ def history_figure(card: Mapping[str, Any]) -> str:
             trials[0]["attainment"], color=COLORS["vllm"], linestyle=":", label="trial 0: vllm as it runs today"
         )
         axes.set(xlabel="trial", ylabel="SLO attainment, searched part", ylim=(0, 1.02))
-        _legend(figure, axes)
-        return _svg(figure, f"history {card['model']}")
+        legend_above(figure, axes)
+        return svg(figure, f"history {card['model']}")
 
 
-def _styled() -> Any:
+def styled() -> Any:
     return require("matplotlib", "report").rc_context(STYLE)
 
 
-def _figure(height: float) -> Any:
+def blank_figure(height: float) -> Any:
     return require("matplotlib.figure", "report").Figure(figsize=(10, height), layout="constrained")
 
 
@@ -118,7 +118,7 @@ def _class_title(card: Mapping[str, Any], name: str) -> str:
     return f"{name} ({requests:,} requests)"
 
 
-def _legend(figure: Any, axes: Any) -> None:
+def legend_above(figure: Any, axes: Any) -> None:
     """One legend above all panels, where it hides nothing."""
     figure.legend(*axes.get_legend_handles_labels(), ncols=4, loc="outside upper left", borderaxespad=0.2)
 
@@ -153,7 +153,7 @@ def _seconds_axis(axes: Any) -> None:
     axes.xaxis.set_minor_formatter(ticker.NullFormatter())
 
 
-def _svg(figure: Any, salt: str) -> str:
+def svg(figure: Any, salt: str) -> str:
     """The SVG element alone; ids are salted so that figures of one page do not share them."""
     text = io.StringIO()
     with require("matplotlib", "report").rc_context({"svg.hashsalt": salt}):

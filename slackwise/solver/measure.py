@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slackwise.errors import InputError
-from slackwise.policies.bundle import Policies
+from slackwise.policies.bundle import Policies, PolicyChoice
 from slackwise.policies.features import DECODE, ENCODE, PREFILL
 from slackwise.simulator import Cluster, Configuration, Objectives, Pool, Simulation
 from slackwise.simulator.cluster import STAGES
@@ -206,8 +206,13 @@ def _configuration(model: str, kind: Kind) -> Configuration:
 
 
 def plan_policies(model: str, gpu: str, monolith: bool) -> Policies:
-    """The policies that plans are measured and replayed with: vLLM's on a monolith, ModServe's elsewhere."""
-    return preset("vllm" if monolith else "modserve", model, gpu, 16).policies
+    """The policies that plans are measured and replayed with: vLLM's on a monolith, ModServe's elsewhere.
+
+    Work goes where it is predicted to be done first: fleets of unlike instances would drown the slow ones otherwise.
+    """
+    chosen = preset("vllm" if monolith else "modserve", model, gpu, 16).policies
+    first = PolicyChoice("predicted_completion")
+    return replace(chosen, routing=first, encode_routing=first)
 
 
 def _pool(kind: Kind, instances: int = 1) -> Pool:

@@ -1,0 +1,80 @@
+"""`slackwise report`: the offline solver report as JSON, Markdown and one HTML file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from slackwise.cli.inputs import Inputs, input_options
+from slackwise.cli.options import json_option, print_json
+from slackwise.cli.progress import working
+from slackwise.cli.solve_provision import plan_options
+from slackwise.errors import InfeasibleError, InputError
+from slackwise.files import write_text
+
+
+@click.command()
+@input_options
+@plan_options
+@click.option("--today", default="vllm", show_default=True, help="A preset, .toml file or winner.json: what runs now.")
+@click.option(
+    "--held-out",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.5,
+    show_default=True,
+    help="Share of the window, at its end, that is not planned for.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path(), show_default=True, help="Existing folder for the files."
+)
+@json_option
+def command(inputs: Inputs, today: str, held_out: float, out: Path, as_json: bool, **options: Any) -> None:
+    """Plan the first part of TRACE (a file, or `synthetic`), test the plan on the rest, write the report.
+
+    It is written as report.json, report.md and report.html. An infeasible plan is reported with what would have to
+    give way; the exit code is 3 then.
+    """
+    from slackwise.optional import require
+
+    for module in ("jinja2", "matplotlib"):
+        require(module, "report")
+    from slackwise.reports.solver.pages import html, markdown
+    from slackwise.reports.solver.study import Asked, solver_report
+    from slackwise.solver.study import PlanRequest
+
+    if not out.is_dir():
+        raise InputError(f"{out}: no such folder")
+    trace = replace(inputs, rate=1.0).trace()
+    request = PlanRequest.of(inputs.model, inputs.gpu, inputs.slo_factor, inputs.slo_scale, inputs.seed, options)
+    asked = Asked(
+        trace, request, inputs.configuration(today), _typed(click.get_current_context()), held_out, inputs.rate
+    )
+    with working("planning and replaying"):
+        document = solver_report(asked, lambda line: click.echo(f"  {line}", err=True))
+    write_text(out / "report.json", json.dumps(document, indent=1, allow_nan=False) + "\n")
+    write_text(out / "report.md", markdown(document))
+    write_text(out / "report.html", html(document))
+    if as_json:
+        print_json(document)
+    else:
+        click.echo(document["cards"][0]["lines"][0])
+        click.echo(f"Written: {', '.join(str(out / f'report.{kind}') for kind in ('json', 'md', 'html'))}")
+    if not document["feasible"]:
+        raise InfeasibleError(document["error"])
+
+
+def _typed(context: click.Context) -> str:
+    """The command with every option that is not at its default; where it writes is left out."""
+    words = ["slackwise report"]
+    for each in context.command.params:
+        value = context.params.get(each.name or "")
+        if each.name in ("out", "as_json") or value in (None, (), each.get_default(context)):
+            continue
+        given = value if isinstance(value, tuple) else (value,)
+        name = [] if isinstance(each, click.Argument) else [max(each.opts, key=len)]
+        words += [" ".join([*name, *([] if value is True else [str(one)])]) for one in given]
+    return " ".join(words)

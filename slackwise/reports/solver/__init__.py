@@ -1,0 +1,1 @@
+"""The offline solver report: what to buy, how sure that is, and what would change it."""
