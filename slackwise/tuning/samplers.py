@@ -50,11 +50,13 @@ SAMPLERS = {
         ("scipy", "tune"),
     ),
     "tpe": Sampler(
-        "tree-structured Parzen estimator (Bergstra et al. 2011)",
+        "tree-structured Parzen estimator (Bergstra et al. 2011), multivariate",
         True,
         True,
         True,
-        lambda optuna, seed: optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP, constant_liar=True),
+        lambda optuna, seed: optuna.samplers.TPESampler(
+            seed=seed, n_startup_trials=STARTUP, multivariate=True, constant_liar=True
+        ),
     ),
     "cmaes": Sampler(
         "CMA-ES (Hansen & Ostermeier 2001)",

@@ -20,8 +20,8 @@ from slackwise.simulator.presets import TENSOR_PARALLEL
 from slackwise.tuning.search_space import ENCODER_CHOICES, LLM_CHOICES
 
 MONOLITH, APART = "monolith", "E+PD"
-TOPOLOGY, TEXT_INSTANCES, LOTS = "topology", "text_instances", "lots_of_4_gpus"
-"""Parameters of the layout: LLM instances are of TP-4, encoders of TP-1."""
+TOPOLOGY, TEXT_SHARE, LOTS = "topology", "text_share", "lots_of_4_gpus"
+"""Parameters of the layout: LLM instances of TP-4 have a share of the GPUs, encoders of TP-1 the rest."""
 
 LAYOUT = "layout"
 """What is searched besides roles: the topology and the ratio of LLM instances to encoders."""
@@ -91,7 +91,7 @@ class Space:
         cluster = self._cluster(values)
         found = {name: values[name] for name in self._layout_parameters() if name in values}
         if cluster.topology == MONOLITH:
-            found.pop(TEXT_INSTANCES, None)
+            found.pop(TEXT_SHARE, None)
         for role in self._deciding(cluster):
             choice = self._choice(role, values)
             found |= {role: choice.name} | {f"{role}.{knob}": value for knob, value in choice.knobs.items()}
@@ -121,10 +121,9 @@ class Space:
         if self.layout and lots > 1:
             apart = cluster.topology == APART
             found[TOPOLOGY] = Choice((MONOLITH, APART), APART if apart else MONOLITH)
-            most = (cluster.gpus - 1) // TENSOR_PARALLEL
-            usual = cluster.pools[-1].instances if apart else max(1, most // 2)
-            if most > 1:
-                found[TEXT_INSTANCES] = IntRange(1, most, min(usual, most))
+            usual = cluster.pools[-1].instances / lots if apart else 0.5
+            if lots > 2:
+                found[TEXT_SHARE] = Range(0.0, 1.0, usual)
         return found
 
     def _cluster(self, values: Mapping[str, Value]) -> Cluster:
@@ -135,8 +134,8 @@ class Space:
         engine, encoder = cluster.pools[-1].engine, cluster.pools[0].engine
         if values.get(TOPOLOGY, cluster.topology) == MONOLITH or lots < 2:
             return replace(cluster, pools=(Pool("EPD", lots, TENSOR_PARALLEL, engine),))
-        own = cluster.pools[-1].instances if cluster.topology == APART else 1
-        text = min(int(values.get(TEXT_INSTANCES, own)), lots - 1)  # type: ignore[arg-type]
+        share = float(values.get(TEXT_SHARE, 0.5))  # type: ignore[arg-type]
+        text = min(max(1, round(share * lots)), lots - 1)
         encoder = encoder if cluster.topology == APART else "transformers"
         pools = disaggregated(cluster.model, cluster.gpu, lots * TENSOR_PARALLEL, text, engine, encoder).pools
         return replace(cluster, pools=pools)

@@ -14,7 +14,7 @@ from slackwise.policies.knobs import Choice
 from slackwise.policies.registry import find
 from slackwise.simulator import Configuration, disaggregated, preset
 from slackwise.tuning.samplers import SAMPLERS, distributions, read, written
-from slackwise.tuning.space import CHOICES, LAYOUT, TEXT_INSTANCES, TOPOLOGY, Space, space_of
+from slackwise.tuning.space import CHOICES, LAYOUT, TEXT_SHARE, TOPOLOGY, Space, space_of
 
 TODAY = preset("vllm", "InternVL2.5-26B")
 MODSERVE = preset("modserve", "InternVL2.5-26B")
@@ -76,7 +76,7 @@ def test_values_survive_the_way_through_every_sampler() -> None:
 
 def test_what_decides_nothing_changes_nothing() -> None:
     space = space_of(TODAY)
-    other = space.defaults | {TEXT_INSTANCES: 1, "encode_routing": "predicted_completion"}
+    other = space.defaults | {TEXT_SHARE: 0.9, "encode_routing": "predicted_completion"}
     assert space.configuration(other) == space.configuration(space.defaults)
     assert space.configuration(other | {TOPOLOGY: "E+PD"}) != space.configuration(space.defaults | {TOPOLOGY: "E+PD"})
 
@@ -93,7 +93,7 @@ def test_a_knob_that_may_be_off_is_a_choice_and_a_number() -> None:
 
 
 def test_parts_of_the_space_can_be_named() -> None:
-    assert set(space_of(TODAY, [LAYOUT]).parameters) == {TOPOLOGY, TEXT_INSTANCES}
+    assert set(space_of(TODAY, [LAYOUT]).parameters) == {TOPOLOGY, TEXT_SHARE}
     batching = space_of(TODAY, ["batching=edf|least_slack"]).parameters
     assert set(batching) >= {"batching", "batching.least_slack.aging"}
     assert not any(name.startswith("routing") for name in batching)
@@ -125,5 +125,5 @@ def test_a_cluster_without_a_known_layout_keeps_it() -> None:
 
 def test_text_instances_always_leave_an_encoder() -> None:
     space = space_of(replace(TODAY, cluster=disaggregated("InternVL2.5-26B", "A100-80GB", 16, 3)), sizes=True)
-    made = space.configuration(space.defaults | {TOPOLOGY: "E+PD", TEXT_INSTANCES: 3, "lots_of_4_gpus": 2})
+    made = space.configuration(space.defaults | {TOPOLOGY: "E+PD", TEXT_SHARE: 1.0, "lots_of_4_gpus": 2})
     assert [pool.instances for pool in made.cluster.pools] == [4, 1]
