@@ -16,7 +16,7 @@ from slackwise.policies.bundle import ROLES, PolicyChoice
 from slackwise.policies.knobs import Choice, IntRange, Knob, Range, Value
 from slackwise.policies.registry import find, policies
 from slackwise.simulator import Cluster, Configuration, Pool, disaggregated
-from slackwise.simulator.presets import TENSOR_PARALLEL
+from slackwise.simulator.presets import MODSERVE_TEXT_SHARE, TENSOR_PARALLEL
 from slackwise.tuning.search_space import ENCODER_CHOICES, LLM_CHOICES
 
 MONOLITH, APART = "monolith", "E+PD"
@@ -31,6 +31,24 @@ CHOICES = {role: tuple(choices) for role, choices in {**LLM_CHOICES, **ENCODER_C
 
 OF_ENCODERS = tuple(ENCODER_CHOICES)
 """Roles that decide nothing on a monolith."""
+
+KNOWN: tuple[dict[str, Value], ...] = (
+    {
+        "encode_routing": "least_image_tokens",
+        "encode_batching": "modality_size_priority",
+        "chunking": "per_image",
+        "routing": "least_total_tokens",
+        "batching": "modality_size_priority",
+    },
+    {
+        "encode_routing": "predicted_completion",
+        "encode_batching": "least_slack",
+        "chunking": "per_image",
+        "routing": "predicted_completion",
+        "batching": "least_slack",
+    },
+)
+"""Rules worth a trial: ModServe's (SoCC 2025), and least slack everywhere."""
 
 OFF = "off"
 """Of a knob that may be None: the choice that it is."""
@@ -79,6 +97,26 @@ class Space:
     def defaults(self) -> dict[str, Value]:
         """The values of trial 0."""
         return {name: knob.default for name, knob in self.parameters.items()}
+
+    @property
+    def starts(self) -> tuple[dict[str, Value], ...]:
+        """The values of the first trials: the start, and with encoders apart each of KNOWN, as far as the space has it.
+
+        In ModServe's ratio; what KNOWN does not name stays as in the start.
+        """
+        if TOPOLOGY not in self.parameters:
+            return (self.defaults,)
+        apart: dict[str, Value] = {TOPOLOGY: APART, TEXT_SHARE: MODSERVE_TEXT_SHARE}
+        wanted = [apart | known for known in KNOWN]
+        return (self.defaults, *({**self.defaults, **self._possible(each)} for each in wanted))
+
+    def _possible(self, values: Mapping[str, Value]) -> dict[str, Value]:
+        """Those of `values` that the parameters allow."""
+        return {
+            name: value
+            for name, value in values.items()
+            if (knob := self.parameters.get(name)) and (not isinstance(knob, Choice) or value in knob.names)
+        }
 
     def configuration(self, values: Mapping[str, Value], name: str = "trial") -> Configuration:
         """The service that `values` stand for. Raises InputError if it does not fit the GPUs."""

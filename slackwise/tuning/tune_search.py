@@ -113,7 +113,10 @@ def search(
 ) -> History:
     """Search `space` for the best of the task's first goal (of two: for the front), going on where `journal` ends.
 
-    A configuration suggested again is not simulated again. Raises InputError for an unknown sampler or one that cannot
+    The first trials are the space's `starts`. A configuration suggested again is not simulated again, and a random
+    trial follows: a sampler that repeats itself knows nothing better to try.
+
+    Raises InputError for an unknown sampler or one that cannot
     have the goals.
     """
     with quiet() as optuna:
@@ -145,6 +148,7 @@ class _Loop:
     def run(self, sampler: str, budget: Budget, progress: Progress) -> History:
         study = self._study(sampler)
         ranges, under_way = distributions(self.sampler, self.space.parameters), deque[_Begun]()
+        explorer = self.optuna.create_study(sampler=self.optuna.samplers.RandomSampler(seed=self._seed("repeats")))
         begun = len(self.entries)
         while True:
             while len(under_way) < self.workers.width and budget.left(begun, self.history.requests):
@@ -152,7 +156,10 @@ class _Loop:
                 begun += 1
             if not under_way:
                 return self.history
-            self._finish(study, under_way.popleft())
+            finished = under_way.popleft()
+            self._finish(study, finished)
+            if not finished.own:
+                study.enqueue_trial(explorer.ask(ranges).params)
             progress(self.history)
 
     @property
@@ -161,14 +168,17 @@ class _Loop:
 
     def _study(self, sampler: str) -> Any:
         """A study in memory with the trials of the journal; the sampler's seed hangs on how many there are."""
-        seed = int(stream(self.task.seed, f"tune/{sampler}/{len(self.entries)}").integers(2**31))
-        made = self.sampler.make(self.optuna, seed)
+        made = self.sampler.make(self.optuna, self._seed(sampler))
         study = self.optuna.create_study(directions=directions(self.task.goals), sampler=made)
         if self.entries and self.journal:
             study.add_trials(self.journal.trials)
         else:
-            study.enqueue_trial(written(self.sampler, self.space.parameters, self.space.defaults))
+            for values in self.space.starts:
+                study.enqueue_trial(written(self.sampler, self.space.parameters, values))
         return study
+
+    def _seed(self, name: str) -> int:
+        return int(stream(self.task.seed, f"tune/{name}/{len(self.entries)}").integers(2**31))
 
     def _begin(self, asked: Any, number: int) -> _Begun:
         values = read(self.sampler, self.space.parameters, asked.params) if number else self.space.defaults

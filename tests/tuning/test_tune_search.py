@@ -97,6 +97,13 @@ def test_every_sampler_tries_other_services_and_gives_the_same_again(sampler: st
     assert first.best.measured.values[0] >= first.entries[0].measured.values[0]
 
 
+def test_a_repeat_costs_nothing_and_a_random_trial_follows(task: Task) -> None:
+    small = space_of(TODAY, ["batching=fcfs|edf"])
+    found = search(task, small, "tpe", Budget(20))
+    assert len(found.entries) == 20
+    assert [each.measured.requests > 0 for each in found.entries].count(True) == 2
+
+
 def test_gp_goes_by_a_gaussian_process(task: Task, space: Space) -> None:
     pytest.importorskip("torch")
     assert len(search(task, space_of(TODAY, ["batching=least_slack"]), "gp", Budget(12)).entries) == 12

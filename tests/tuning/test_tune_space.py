@@ -35,6 +35,16 @@ def test_trial_0_is_the_start(start: Configuration, sizes: bool) -> None:
     assert space.configuration(space.defaults, start.name) == start
 
 
+def test_the_first_trials_are_the_start_modserves_rules_and_least_slack() -> None:
+    space = space_of(TODAY)
+    first, rules, slack = (space.configuration(each, "modserve") for each in space.starts)
+    assert replace(first, name="vllm") == TODAY
+    assert rules.policies == MODSERVE.policies
+    assert [pool.instances for pool in rules.cluster.pools] == [pool.instances for pool in MODSERVE.cluster.pools]
+    assert slack.policies.batching.name == slack.policies.encode_batching.name == "least_slack"
+    assert space_of(TODAY, ["batching"]).starts == (space_of(TODAY, ["batching"]).defaults,)
+
+
 def test_every_knob_of_every_policy_that_is_searched_is_a_parameter() -> None:
     parameters = space_of(TODAY).parameters
     for role, names in CHOICES.items():
