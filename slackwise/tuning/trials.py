@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from slackwise.errors import InputError
 from slackwise.optional import require
-from slackwise.simulator import Configuration, Objectives, Simulation, result_of
+from slackwise.simulator import Configuration, Objectives, Result, Simulation, result_of
+from slackwise.simulator.state import CLASSES
 from slackwise.traces import Trace
-from slackwise.tuning.goals import Bound, Goal
+from slackwise.tuning.estimates import ALL
+from slackwise.tuning.goals import COST, Bound, Goal
 
 LOOKS = 16
 """Blocks of the searched trace: after each a trial may be stopped."""
@@ -23,6 +25,10 @@ FEWEST = 5
 
 CHANCE = 0.05
 """A trial is stopped if blocks at least as much worse than the best trial's would come by chance this rarely."""
+
+
+FLOOR = 0.5
+"""Where cost is a goal, a trial is stopped that attains less than this in the first quarter: nobody deploys that."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class Task:
 
     @property
     def prunes(self) -> bool:
-        """Whether trials are stopped early: one goal that can be seen on the way, and no bounds."""
+        """Whether trials are compared with the best on the way: one goal that can be seen there, and no bounds."""
         seen = self.goals[0].metric.startswith("ttft") or self.goals[0].metric in ("attainment", "goodput_rps")
         return self.prune and seen and len(self.goals) == 1 and not self.bounds
 
@@ -86,19 +92,66 @@ def measure(task: Task, configuration: Configuration, best: Measured | None = No
     except InputError as error:
         return Measured((), (), (), 0, failure=str(error))
     blocks: list[float] = []
-    looks = task.looks_s if task.prunes else []
-    for at, until_s in enumerate(looks):
+    looks = task.looks_s
+    for at, until_s in enumerate(looks if task.prune else []):
         simulation.run_until(until_s)
-        if at > 0:
-            blocks.append(_badness(task.goals[0], simulation, [-np.inf, *looks][at - 1], looks[at - 1], until_s))
+        if _lost(task, simulation, until_s):
+            return _broken_off(task, simulation, until_s)
+        if at == 0 or not task.prunes:
+            continue
+        blocks.append(_badness(task.goals[0], simulation, [-np.inf, *looks][at - 1], looks[at - 1], until_s))
         if best is not None and hopeless(blocks, best.blocks):
-            arrived = int(np.searchsorted(task.trace.arrival_s, until_s, side="right"))
-            return Measured(_estimate(task.goals[0], blocks, best), (), tuple(blocks), arrived, stopped=True)
+            values = _estimate(task.goals[0], blocks, best)
+            return Measured(values, (), tuple(blocks), _arrived(task, until_s), stopped=True)
     simulation.run_until()
     result = result_of(simulation)
     values = tuple(each.of(result) for each in task.goals)
     violations = tuple(each.violation(result) for each in task.bounds)
     return Measured(values, violations, tuple(blocks), len(task.trace))
+
+
+def _lost(task: Task, simulation: Simulation, until_s: float) -> bool:
+    """Whether so many requests are late that a bound on attainment is broken whatever comes, or FLOOR is missed."""
+    for each in task.bounds:
+        if each.at_least and each.goal.metric == "attainment":
+            late, _, total = _late(simulation, each.goal, until_s)
+            if 1.0 - late / max(1, total) < each.limit:
+                return True
+    if not any(each.metric == COST for each in task.goals) or until_s < task.looks_s[LOOKS // 4 - 1]:
+        return False
+    late, arrived, _ = _late(simulation, Goal("attainment"), until_s)
+    return 1.0 - late / max(1, arrived) < FLOOR
+
+
+def _late(simulation: Simulation, goal: Goal, until_s: float) -> tuple[int, int, int]:
+    """Of the goal's class: requests late by `until_s`, those that have arrived, and all of them."""
+    requests, progress = simulation.workload.requests, simulation.workload.progress
+    rows = np.ones(len(requests), bool) if goal.category == ALL else progress.category == CLASSES.index(goal.category)
+    first_s = np.where(np.isnan(progress.first_token_s), until_s, progress.first_token_s)
+    late, arrived = first_s > requests.deadline_s, requests.arrival_s <= until_s
+    return int((late & rows).sum()), int((arrived & rows).sum()), int(rows.sum())
+
+
+def _broken_off(task: Task, simulation: Simulation, until_s: float) -> Measured:
+    """What a lost trial came to, by those who have arrived; its bill as if it had gone on to the last arrival."""
+    result = result_of(simulation)
+    looks, first_s = task.looks_s, float(task.trace.arrival_s[0])
+    share = (until_s - first_s) / max(1e-9, looks[-1] - first_s)
+    values = tuple(result.gpu_s / share if each.metric == COST else each.of(result) for each in task.goals)
+    violations = tuple(_violation(each, simulation, until_s, result) for each in task.bounds)
+    return Measured(values, violations, (), _arrived(task, until_s), stopped=True)
+
+
+def _violation(bound: Bound, simulation: Simulation, until_s: float, result: Result) -> float:
+    if bound.goal.metric != "attainment":
+        return bound.violation(result)
+    late, arrived, _ = _late(simulation, bound.goal, until_s)
+    away = bound.limit - (1.0 - late / max(1, arrived))
+    return (away if bound.at_least else -away) / (abs(bound.limit) or 1.0)
+
+
+def _arrived(task: Task, until_s: float) -> int:
+    return int(np.searchsorted(task.trace.arrival_s, until_s, side="right"))
 
 
 def hopeless(ours: Sequence[float], best: Sequence[float]) -> bool:

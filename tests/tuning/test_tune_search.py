@@ -137,6 +137,24 @@ def test_nothing_is_stopped_where_a_bound_or_a_second_goal_must_be_measured(task
     assert not replace(task, bounds=(bound("attainment>=0.9"),)).prunes
 
 
+def test_a_trial_that_has_broken_its_bound_or_drowns_is_broken_off(task: Task) -> None:
+    strict = replace(task, bounds=(bound("attainment>=0.999"), bound("ttft_p99_s<=100")))
+    lost, whole = measure(strict, TODAY), measure(replace(strict, prune=False), TODAY)
+    assert lost.stopped
+    assert lost.requests < whole.requests
+    assert not lost.counts
+    assert lost.violations[0] > 0
+    assert whole.violations[0] > 0
+    one = preset("vllm", "InternVL2.5-26B", gpus=4)
+    drowned = measure(replace(task, goals=(Goal("gpu_s"),)), one)
+    assert drowned.stopped
+    assert drowned.requests < 0.5 * len(task.trace)
+    assert drowned.values[0] == pytest.approx(4 * task.trace.span_s, rel=0.05)
+    kept = replace(task, bounds=(bound("attainment>=0.01"),))
+    assert not measure(kept, TODAY).stopped
+    assert measure(kept, TODAY).values == measure(replace(kept, prune=False), TODAY).values
+
+
 def test_the_budget_ends_a_search_by_trials_or_by_requests(task: Task, space: Space) -> None:
     size = len(task.trace)
     found = search(replace(task, prune=False), space, "random", Budget(50, 3 * size))
