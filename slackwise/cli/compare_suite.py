@@ -18,6 +18,7 @@ from slackwise.cli.options import check_output, print_json, write_json
 from slackwise.cli.progress import working
 from slackwise.cli.tables import console, number, objective_line, policy_line, trace_facts, trace_line
 from slackwise.errors import CheckError, InputError
+from slackwise.simulator import PRESETS
 
 if TYPE_CHECKING:
     from slackwise.simulator import Configuration
@@ -124,7 +125,10 @@ def run_suite(
 
 
 def _bundle(inputs: Inputs, text: str) -> Configuration | None:
-    return inputs.configuration(text) if text.partition("+")[0].endswith((".json", ".toml")) else None
+    """A file, or a preset with changes, as `--configs` takes them; None for what is neither."""
+    name, plus, _ = text.partition("+")
+    given = name.endswith((".json", ".toml")) or (plus and name in PRESETS)
+    return inputs.configuration(text) if given else None
 
 
 def _write_bundle(found: Table, path: Path, slo: dict[str, Any], budget: int) -> None:

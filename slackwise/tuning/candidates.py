@@ -24,6 +24,9 @@ CONTROL, SHIPPED, RULES, TUNED, LINEAR, LEARNED, PLANNED = -1, 0, 1, 2, 3, 4, 5
 """How much there is to understand and to keep: of two candidates that are not told apart the simpler one is taken.
 Controls are bad on purpose and never win."""
 
+PLANS = ("forecast_ilp",)
+"""Provisioning policies that solve a plan again and again."""
+
 MOST_TRIALS = 2000
 """Of a search, however small its trials: a space may be exhausted before the budget is."""
 
@@ -143,8 +146,15 @@ def find_candidates(
         configuration = bundle(name)
         if configuration is None:
             raise unknown("candidate", name, known)
-        found[configuration.name] = Candidate(name, TUNED, _given(configuration))
+        found[configuration.name] = Candidate(name, _complexity(configuration), _given(configuration))
     return found
+
+
+def _complexity(configuration: Configuration) -> int:
+    provisioning = configuration.policies.provisioning
+    if provisioning.actor is not None:
+        return LEARNED
+    return PLANNED if provisioning.name in PLANS else TUNED
 
 
 def _given(configuration: Configuration) -> Callable[[Setting], Made]:

@@ -12,7 +12,17 @@ from slackwise.errors import InputError
 from slackwise.simulator import Configuration, isolated, preset, simulate
 from slackwise.traces import Trace, scale_rate, synthesize
 from slackwise.tuning import honest
-from slackwise.tuning.candidates import CANDIDATES, DEFAULT, LEARNED, Candidate, Made, Setting, find_candidates
+from slackwise.tuning.candidates import (
+    CANDIDATES,
+    DEFAULT,
+    LEARNED,
+    PLANNED,
+    TUNED,
+    Candidate,
+    Made,
+    Setting,
+    find_candidates,
+)
 from slackwise.tuning.goals import Goal
 from slackwise.tuning.honest import Table, attainment_bound, decision_us, honest_table, worst_class, worst_decile
 from slackwise.tuning.suites import Suite
@@ -121,6 +131,9 @@ def test_a_bundle_is_a_candidate_and_an_unknown_name_is_refused() -> None:
     named = Configuration("winner", START.cluster, START.policies)
     found = find_candidates(["a/winner.json"], lambda name: named)
     assert list(found) == [DEFAULT, "winner"]
+    planned = replace(named, policies=START.policies.changed(["provisioning=forecast_ilp"]))
+    assert find_candidates(["any"], lambda name: planned)["winner"].complexity == PLANNED
+    assert found["winner"].complexity == TUNED
     with pytest.raises(InputError, match="did you mean 'least_slack'"):
         find_candidates(["leastslack"], lambda name: None)
 
