@@ -13,7 +13,7 @@ import click
 from slackwise.cli.options import seed_option
 from slackwise.cli.progress import working
 from slackwise.cli.trace import image_count_option, moment, skip_option
-from slackwise.errors import InputError, unknown
+from slackwise.errors import EmptyError, InputError, unknown
 from slackwise.latency.gpu import load_gpu
 from slackwise.latency.model import load_model
 from slackwise.simulator import PRESETS, Configuration, Objectives, disaggregated, isolated, preset
@@ -105,7 +105,7 @@ class Inputs:
         end_s = WEEK_S if self.end is None else _seconds("--to", self.end)
         hours = self.hours or (end_s - start_s) / HOUR_S
         if hours <= 0:
-            raise InputError(f"the window from {start_s:g} s to {end_s:g} s of the synthetic week is empty")
+            raise EmptyError(f"the window from {start_s:g} s to {end_s:g} s of the synthetic week is empty")
         return synthesize(self.seed, None, start_s / HOUR_S, hours, image_count=self.image_count or "sqrt")
 
     def _recorded(self) -> Trace:

@@ -55,8 +55,8 @@ def slackwise() -> None:
     """Tune how multimodal LLM services are scheduled.
 
     Data goes to stdout (--json everywhere), messages to stderr. Exit codes: 0 done, 1 crash, 2 usage or bad
-    input, 3 proved infeasible, 4 limit reached without a solution, 5 a check failed, 130 interrupted. Of a solver: 6
-    unbounded, 7 empty window, 8 zero demand, 9 a capacity table with gaps.
+    input, 3 proved infeasible, 4 limit reached without a solution, 5 a check failed, 6 unbounded, 7 empty window,
+    8 zero demand, 9 a capacity table with gaps, 130 interrupted.
     """
 
 

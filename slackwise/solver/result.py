@@ -85,7 +85,8 @@ class SolveResult:
             raise InfeasibleError("proved infeasible: nothing meets every constraint")
         if self.status == UNBOUNDED:
             raise UnboundedError("unbounded: the objective falls without end; is a price negative?")
-        raise LimitError(f"a limit was reached before any solution was found; the objective is {self.bound:g} or more")
+        known = f"; the objective is {self.bound:g} or more" if math.isfinite(self.bound) else ""
+        raise LimitError(f"a limit was reached before any solution was found{known}")
 
     def to_json(self, times: bool = True) -> dict[str, Any]:
         """For JSON, the solution left out; without `times`, the same input gives the same bytes."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from slackwise.errors import InputError
+from slackwise.errors import EmptyError, InputError
 from slackwise.streams import stream
 from slackwise.traces.arrivals import (
     Counts,
@@ -76,7 +76,7 @@ def _drawn(about: Calibration, first: int, minutes: int, rows: int | None, seed:
         scale = rows / float(about.text_rpm[hour].sum() + about.image_rpm[hour].sum())
     plan = drawn_plan(about, weeks, scale, seed).window(first, minutes)
     if rows is None and not plan.text.sum() + plan.image.sum():
-        raise InputError(f"no request in these {minutes} minutes: widen the window")
+        raise EmptyError(f"no request in these {minutes} minutes: widen the window")
     return plan if rows is None else plan.resized(rows, seed)
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from slackwise.errors import InputError
+from slackwise.errors import EmptyError, InputError, ZeroDemandError
 from slackwise.streams import stream
 from slackwise.traces.timestamps import NS_PER_S, format_time, parse_time_ns
 from slackwise.traces.trace import Trace
@@ -61,7 +61,7 @@ def seconds_from_start(trace: Trace, when: str | float) -> float:
 def slice_time(trace: Trace, start: str | float = 0.0, end: str | float | None = None) -> Trace:
     """The requests of [start, end), on a clock that begins at `start`; None means to the end of the trace.
 
-    `start` and `end` are seconds from the trace's start or ISO 8601 times. Raises InputError if no request is in it.
+    `start` and `end` are seconds from the trace's start or ISO 8601 times. Raises EmptyError if no request is in it.
     """
     first = seconds_from_start(trace, start)
     last = math.inf if end is None else seconds_from_start(trace, end)
@@ -71,7 +71,7 @@ def slice_time(trace: Trace, start: str | float = 0.0, end: str | float | None =
     if rows.start == rows.stop:
         through = trace.arrival_s[-1] if len(trace) else 0.0
         ending = "the end" if end is None else end
-        raise InputError(f"no request in the window from {start} to {ending}; the trace ends at {through:.3f} s")
+        raise EmptyError(f"no request in the window from {start} to {ending}; the trace ends at {through:.3f} s")
     part = _rebased(trace.take(rows), first)
     return noted(part, f"sliced from {first:g} s to {'the end' if end is None else f'{last:g} s'}")
 
@@ -108,7 +108,7 @@ def scale_rate(trace: Trace, factor: float, seed: int = 0) -> Trace:
         parts.append(_shifted(_thinned(trace, rest, seed), last, period))
     result = _superposed(parts)
     if not len(result):
-        raise InputError(f"at {factor} times the rate no request is left of {len(trace)}")
+        raise ZeroDemandError(f"at {factor} times the rate no request is left of {len(trace)}")
     return noted(result, f"rate times {factor:g} (seed {seed})")
 
 

@@ -24,9 +24,9 @@ def document(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
     return json.loads(printed(capsys, *arguments, "--json"))
 
 
-def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """The one line that a refused command writes, with exit code 2 and nothing on stdout."""
-    assert run(list(arguments)) == 2
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 2) -> str:
+    """The one line that a refused command writes, with this exit code and nothing on stdout."""
+    assert run(list(arguments)) == code
     captured = capsys.readouterr()
     assert captured.out == ""
     *progress, line = captured.err.splitlines()

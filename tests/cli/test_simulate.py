@@ -221,7 +221,7 @@ def test_a_window_without_requests_is_refused(capsys: pytest.CaptureFixture[str]
     path.write_text(
         "TIMESTAMP,NumImages,ContextTokens,GeneratedTokens\n2024-10-16T08:36:32.709Z,1,3324,170\n", encoding="utf-8"
     )
-    assert "no request in the window" in refusal(capsys, "simulate", str(path), "--from", "2h")
+    assert "no request in the window" in refusal(capsys, "simulate", str(path), "--from", "2h", code=7)
 
 
 def test_a_warm_up_longer_than_the_trace_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,9 +28,9 @@ def document(capsys: pytest.CaptureFixture[str], *arguments: object) -> Any:
     return json.loads(capsys.readouterr().out)
 
 
-def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    """The one line on stderr of a command that fails with exit code 2 and prints nothing on stdout."""
-    assert run(["trace", *(str(each) for each in arguments)]) == 2
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 2) -> str:
+    """The one line on stderr of a command that fails with this exit code and prints nothing on stdout."""
+    assert run(["trace", *(str(each) for each in arguments)]) == code
     output = capsys.readouterr()
     assert output.out == ""
     last = output.err.splitlines()[-1]
@@ -135,7 +135,7 @@ def test_wrong_arguments_are_one_line_and_leave_nothing(
     assert "did you mean 'slice'" in refused(capsys, "slise", trace_file, out)
     assert "no such file" in refused(capsys, "describe", tmp_path / "absent.csv")
     assert "the ending must be one of" in refused(capsys, "convert", trace_file, tmp_path / "out.txt")
-    assert "no request in the window" in refused(capsys, "slice", trace_file, out, "--from", "30d")
+    assert "no request in the window" in refused(capsys, "slice", trace_file, out, "--from", "30d", code=7)
     assert "is not a time" in refused(capsys, "slice", trace_file, out, "--from", "noon")
     assert "say what to scale" in refused(capsys, "scale", trace_file, out)
     assert "must be a number above 0" in refused(capsys, "scale", trace_file, out, "--rate", "0")

@@ -53,9 +53,17 @@ def _stretch(data: PlanData) -> tuple[int, PlanData]:
     """(first window, the windows around the worst one)."""
     if data.windows <= STRETCH:
         return 0, data
-    worst = int(np.argmax(data.load.max(axis=0)))
+    worst = int(np.argmax(_least_price(data)))
     first = int(np.clip(worst - STRETCH // 2, 0, data.windows - STRETCH))
     return first, data.cut(first, first + STRETCH, None)
+
+
+def _least_price(data: PlanData) -> np.ndarray:
+    """What the cheapest fleet of each window costs, of any split, were servers no limit, (W,)."""
+    free = replace(data, servers=dict.fromkeys(data.servers))
+    found = [floors(free, option) for option in options(free)]
+    prices = [np.sum(list(each.cost.values()), axis=0) for each in found if each.feasible]
+    return np.asarray(np.min(prices, axis=0) if prices else data.load.max(axis=0))
 
 
 def _servers(data: PlanData, first: int) -> Remedy | None:
