@@ -73,17 +73,18 @@ def command(
     )
     for module in ("stable_baselines3", "sb3_contrib", "torch"):
         require(module, "rl")
-    from slackwise.tuning.training.run import summary, train
+    from slackwise.tuning.training.run import rivals, summary, train
 
     others = [name.strip() for name in against.split(",") if name.strip()]
     if others and settings.environment != PROVISION:
         raise InputError(f"--against names provisioning policies: they are compared in {PROVISION} only")
     for name in others:
         find("provisioning", name)
+    against_scores = rivals(settings, others)
     results = []
     for each in range(seed, seed + seeds):
         say = lambda line, each=each: click.echo(f"seed {each}: {line}", err=True)  # noqa: E731
-        results.append(train(settings, each, out / f"seed-{each}", say, resume, others))
+        results.append(train(settings, each, out / f"seed-{each}", say, resume, against_scores))
     found = summary(results)
     if as_json:
         print_json({"settings": settings.to_dict(), "summary": found, "runs": results})

@@ -370,11 +370,12 @@ class Simulation:
     def _keep_contents(self, state: State) -> None:
         """Tell requests of one content from others, and make room for what is kept of them."""
         cluster, kept = self.configuration.cluster, ~self.rejected
-        state.progress.content = contents(self.context_tokens[kept], state.requests, cluster.repeat_window_s)
+        state.progress.content = np.arange(len(state.progress))
         state.engines.oldest = state.engines.newest = -1
         capacity = state.pools.cache_tokens[state.engines.pool]
         state.clock[0].caching = int(capacity.any())
         if state.clock[0].caching:
+            state.progress.content = contents(self.context_tokens[kept], state.requests, cluster.repeat_window_s)
             state.cached = records(2 * state.slots.shape[1], CACHED)
             state.cached.free, state.clock[0].free_cached = np.arange(len(state.cached)), len(state.cached)
 

@@ -41,19 +41,6 @@ OUTPUT_ESTIMATE_TOKENS = {TEXT: 209, IMAGE: 165}
 """What a server expects before it has seen any output: mean generated tokens by class of the Azure LMM trace (2024)."""
 
 
-def _untouched() -> Any:
-    """What the simulator knows of a request before anything has happened, PROGRESS."""
-    blank = np.zeros((), PROGRESS)
-    for name in (*STAMPS, "failed_s"):
-        blank[name] = np.nan
-    for name in ("first_job", "cached", "encoder", "instance", "holder", "encode_server"):
-        blank[name] = -1
-    return blank
-
-
-UNTOUCHED = _untouched()
-
-
 @dataclass(frozen=True)
 class Workload:
     """The requests of a run: what policies see, and what only the simulator knows."""
@@ -158,7 +145,11 @@ def _fill_sizes(built: Workload, trace: Trace, model: Model, cluster: Cluster, i
     requests.prompt_tokens_left = requests.prompt_tokens
     requests.queued_s = NOT_QUEUED
     requests.output_estimate_tokens = np.where(images > 0, OUTPUT_ESTIMATE_TOKENS[IMAGE], OUTPUT_ESTIMATE_TOKENS[TEXT])
-    progress[:] = UNTOUCHED
+    for name in STAMPS:
+        progress[name] = np.nan
+    progress.failed_s = np.nan
+    progress.first_job = progress.cached = -1
+    progress.encoder = progress.instance = progress.holder = progress.encode_server = -1
     progress.output_tokens = np.maximum(1, trace.output_tokens)
     progress.target_tokens = requests.prompt_tokens
     progress.sequence_tokens_per_image = inside * tokens

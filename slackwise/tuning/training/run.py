@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from slackwise.policies.learned.actor import write_actor
 from slackwise.traces import Split
 from slackwise.tuning.training import learner
 from slackwise.tuning.training.environments import Scaled, lanes, parts, single
-from slackwise.tuning.training.evaluation import always, by_actor, by_model, interval, provisioned, scores
+from slackwise.tuning.training.evaluation import Floats, always, by_actor, by_model, interval, provisioned, scores
 from slackwise.tuning.training.export import actor_of
 from slackwise.tuning.training.settings import Settings
 from slackwise.tuning.training.watch import Judge, Say
@@ -43,12 +43,17 @@ T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 
 def train(
-    settings: Settings, seed: int, folder: Path, say: Say, resume: bool = False, against: Sequence[str] = ()
+    settings: Settings,
+    seed: int,
+    folder: Path,
+    say: Say,
+    resume: bool = False,
+    against: Mapping[str, Floats] | None = None,
 ) -> dict[str, Any]:
     """Train with one seed, leave `folder` as above and return what is in result.json.
 
-    With `resume` the run goes on from its last checkpoint up to `settings.steps`. `against` are provisioning policies
-    that are judged on the same windows, of Provision-v0. Raises InputError if the folder is
+    With `resume` the run goes on from its last checkpoint up to `settings.steps`. `against` are scores of `rivals`, to
+    which those of the actor in their loop are compared. Raises InputError if the folder is
     there already, or, with `resume`, if it is not of these settings; nothing is overwritten.
     """
     split = parts(settings)
@@ -65,7 +70,8 @@ def train(
     _learn(settings, model, folder, suite, say)
     result = _test(settings, seed, folder, example, split)
     if against:
-        result["policies"] = _compared(result, single(settings, split.test), [*against, str(folder / "actor.json")])
+        actor = provisioned(single(settings, split.test), str(folder / "actor.json"), settings.windows)
+        result |= {"served": float(actor.mean()), "policies": _compared(actor, against)}
     write_text(folder / "result.json", json.dumps(result, indent=2, allow_nan=False) + "\n")
     return result
 
@@ -143,13 +149,18 @@ def _test(settings: Settings, seed: int, folder: Path, example: ServiceEnv, spli
     return result | {"windows": found.tolist()}
 
 
-def _compared(result: dict[str, Any], env: ServiceEnv, names: Sequence[str]) -> dict[str, Any]:
-    """Scores of provisioning policies, and what the learned one's are above them, window by window."""
-    mine, found = np.array(result["windows"]), {}
-    for name in names:
-        theirs = provisioned(env, name, len(mine))
-        found[Path(name).name] = {"score": float(theirs.mean()), "difference": interval(mine - theirs)}
-    return found
+def rivals(settings: Settings, names: Sequence[str]) -> dict[str, Floats]:
+    """Scores of provisioning policies on the windows to test on, by name."""
+    env = single(settings, parts(settings).test) if names else None
+    return {name: provisioned(env, name, settings.windows) for name in names} if env else {}
+
+
+def _compared(actor: Floats, against: Mapping[str, Floats]) -> dict[str, Any]:
+    """Scores of provisioning policies, and what those of the actor are above them, window by window."""
+    return {
+        name: {"score": float(theirs.mean()), "difference": interval(actor - theirs)}
+        for name, theirs in against.items()
+    }
 
 
 def summary(results: list[dict[str, Any]]) -> dict[str, Any]:
