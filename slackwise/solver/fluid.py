@@ -21,7 +21,7 @@ from slackwise.simulator import Simulation
 from slackwise.simulator.cluster import STAGES
 from slackwise.solver.backend import mathopt, solve
 from slackwise.solver.result import Limits
-from slackwise.solver.work import check_no_reuse, least_work
+from slackwise.solver.work import check_plain, least_work
 
 BIN_S = 60.0
 
@@ -43,10 +43,10 @@ def fluid_bound(runs: Sequence[Simulation], attained: float = 1.0, bin_s: float 
     Each run is the same trace on another fleet that is allowed; of its pools only the kinds count. `attained` is the
     share of requests whose first token is within its objective. An instance of any of the kinds may do any stage that
     it can, at its price: least over kinds of GPUs x seconds, stage by stage. Raises InputError for a share outside 0
-    to 1, or if a run may reuse earlier work.
+    to 1, or if a run may reuse earlier work or has faults.
     """
     for run in runs:
-        check_no_reuse(run)
+        check_plain(run)
     if not 0.0 <= attained <= 1.0:
         raise InputError(f"attained is {attained:g}: it must be from 0 to 1")
     requests = runs[0].state.requests

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slackwise.errors import InputError
+from slackwise.simulator.faults import NO_FAULTS
 
 Seconds = NDArray[np.float64]
 
@@ -33,10 +34,12 @@ SLOPES = 65
 """Lines that are tried as prices of tokens."""
 
 
-def check_no_reuse(run: Any) -> None:
-    """Raise InputError if a run may reuse earlier work: then a request may take less than its least work."""
+def check_plain(run: Any) -> None:
+    """Raise InputError for a run that bounds know nothing of: it may reuse earlier work, or instances have faults."""
     if run.state.clock[0].caching:
         raise InputError("bounds hold without reuse only: switch the caches of embeddings and prefixes off")
+    if run.configuration.faults != NO_FAULTS:
+        raise InputError("bounds hold without faults only: leave them out")
 
 
 def least_work(requests: Any, progress: Any, costs: Any, pool: Any) -> LeastWork:

@@ -18,6 +18,7 @@ from slackwise.policies.features import DECODE, ENCODE, PREFILL
 from slackwise.policies.provisioning.pool import PoolView, Rates
 from slackwise.policies.registry import find, policies
 from slackwise.simulator import Configuration, Result, Simulation, isolated, preset, result_of
+from slackwise.simulator.faults import Faults
 from slackwise.solver import rolling
 from slackwise.solver.fluid import fluid_bound
 from slackwise.solver.forecast import forecast
@@ -130,6 +131,14 @@ def test_compare_shows_each_run_as_a_multiple_of_the_bound(capsys: pytest.Captur
 def test_a_share_outside_0_to_1_is_refused() -> None:
     with pytest.raises(InputError, match="from 0 to 1"):
         fluid_bound([Simulation(TRACE, configured("fixed_ratio"), isolated(configured("fixed_ratio").cluster), 0)], 1.5)
+
+
+def test_faults_are_refused() -> None:
+    chosen = replace(configured("fixed_ratio"), faults=Faults(mtbf_s=600.0))
+    made = Simulation(TRACE, chosen, isolated(chosen.cluster, scale="work"), 0)
+    for bound in (relaxation, lambda each: fluid_bound([each])):
+        with pytest.raises(InputError, match="without faults only"):
+            bound(made)
 
 
 def test_reuse_of_earlier_work_is_refused() -> None:

@@ -98,7 +98,7 @@ def proof(study: PlanStudy) -> Card:
     return Card("proof", "Proof", (line,), (table(("what", "value"), rows),), result.to_json(times=False))
 
 
-def limits(found: Sequence[Binding], study: PlanStudy) -> Card:
+def binding(found: Sequence[Binding], study: PlanStudy) -> Card:
     """What binds."""
     rows = [(each.limit, str(each.windows), percent(each.windows / each.of)) for each in found]
     split = study.plan.option.describe(study.data)

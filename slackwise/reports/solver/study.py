@@ -103,7 +103,7 @@ def _cards(
         question.decision(study, asked.today, now),
         question.objective(study),
         question.proof(study),
-        question.limits(binding(study), study),
+        question.binding(binding(study), study),
         question.values(study, marginal_values(study), others),
         question.trade(study, points, now),
         question.robustness(study, then, sure, kept),

@@ -19,7 +19,7 @@ from slackwise.errors import unknown
 from slackwise.policies.features import DECODE, ENCODE, PREFILL
 from slackwise.simulator import Result, Simulation
 from slackwise.simulator.cluster import STAGES
-from slackwise.solver.work import cheapest_token_s, check_no_reuse, least_work
+from slackwise.solver.work import cheapest_token_s, check_plain, least_work
 
 LATE, TARDINESS, TTFT = "late", "tardiness", "ttft"
 OBJECTIVES = {
@@ -82,9 +82,9 @@ class Relaxation:
 def relaxation(run: Simulation) -> Relaxation:
     """The relaxation of a run that has not begun, read from its state: costs, limits and requests as they stand.
 
-    Raises InputError if the run may reuse earlier work.
+    Raises InputError if the run may reuse earlier work or has faults.
     """
-    check_no_reuse(run)
+    check_plain(run)
     requests = run.state.requests
     arrival = np.array(requests.arrival_s, float)
     pools = [(at, pool, STAGES[pool.stages]) for at, pool in enumerate(run.configuration.cluster.pools)]
