@@ -27,12 +27,12 @@ def choose(s: Any, group: int, request: int, now: float, policy: Any, params: An
     request_of(s, request).draw = draw_of(s, s.draws_used % s.draw_count).value
     members.decisions += 1
     s.draws_used += 1
-    if members.way == SCAN and s.caching == 1:
-        show_cached(s, group, request, 1)
+    if members.way == SCAN:
+        if s.caching == 1:
+            show_cached(s, group, request, 1)
         best = scan(s, group, request, now, policy, params)
-        show_cached(s, group, request, 0)
-    elif members.way == SCAN:
-        best = scan(s, group, request, now, policy, params)
+        if s.caching == 1:
+            show_cached(s, group, request, 0)
     elif members.way == STATIC:
         best = lead(s, group, request, now, policy, params)
     elif members.way == MONOTONE:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import float64, from_dtype, int64
 
-from slackwise.jit import PART_OPTIONS, compiled, part
+from slackwise.jit import PART_OPTIONS, called, compiled, part
 from slackwise.policies.compilation import POLICY, stamped
 from slackwise.simulator import heap
 from slackwise.simulator.admission import least_busy_encoder, refused
@@ -80,7 +80,7 @@ def arrive(s: Any) -> tuple[int, int]:
     return request, ENCODING
 
 
-@part
+@called
 def receive(s: Any, now: float, policies: Any) -> tuple[int, int]:
     """Take the next delivery or order; a request that has waited for an order is returned with its group, else -1."""
     code = heap.pop(s.transfers_at, s.transfers)
@@ -101,7 +101,7 @@ def receive(s: Any, now: float, policies: Any) -> tuple[int, int]:
     return -1, -1
 
 
-@part
+@called
 def enter(s: Any, request: int, group: int, now: float, policies: Any) -> None:
     """Route a request to an instance of a group, or let it wait until one is ready."""
     if progress_of(s, request).failure != 0:
@@ -155,12 +155,46 @@ def drop_jobs(s: Any, job: int) -> None:
         job = following
 
 
-@part
-def advance(s: Any, until: float, policies: Any) -> int:
-    """Process events in order of time up to and including `until`.
+def _run(
+    clock: Any,
+    until: float,
+    encode_routing: Any,
+    encode_batching: Any,
+    chunking: Any,
+    routing: Any,
+    batching: Any,
+    decode_routing: Any,
+    admission: Any,
+    encode_routing_params: Any,
+    encode_batching_params: Any,
+    chunking_params: Any,
+    routing_params: Any,
+    batching_params: Any,
+    decode_routing_params: Any,
+    admission_params: Any,
+) -> int:
+    """Run the state behind `clock`: process events in order of time up to and including `until`.
 
-    At one time: orders, arrivals, deliveries, then step ends.
+    At one time: orders, arrivals, deliveries, then step ends. Functions enter one by one, since Numba converts them
+    only here; the loop is not a part of its own, since it would be compiled twice.
     """
+    policies = Deciders(
+        encode_routing,
+        encode_batching,
+        chunking,
+        routing,
+        batching,
+        decode_routing,
+        admission,
+        encode_routing_params,
+        encode_batching_params,
+        chunking_params,
+        routing_params,
+        batching_params,
+        decode_routing_params,
+        admission_params,
+    )
+    s = clock[0]
     while True:
         arrival, delivery = np.inf, np.inf
         if s.next_arrival < s.request_count:
@@ -186,44 +220,6 @@ def advance(s: Any, until: float, policies: Any) -> int:
             begin(s, stepping, now, policies)
         if request >= 0:
             enter(s, request, group, now, policies)
-
-
-def _run(
-    clock: Any,
-    until: float,
-    encode_routing: Any,
-    encode_batching: Any,
-    chunking: Any,
-    routing: Any,
-    batching: Any,
-    decode_routing: Any,
-    admission: Any,
-    encode_routing_params: Any,
-    encode_batching_params: Any,
-    chunking_params: Any,
-    routing_params: Any,
-    batching_params: Any,
-    decode_routing_params: Any,
-    admission_params: Any,
-) -> int:
-    """Run the state behind `clock` up to `until`; functions enter one by one, since Numba converts them only here."""
-    policies = Deciders(
-        encode_routing,
-        encode_batching,
-        chunking,
-        routing,
-        batching,
-        decode_routing,
-        admission,
-        encode_routing_params,
-        encode_batching_params,
-        chunking_params,
-        routing_params,
-        batching_params,
-        decode_routing_params,
-        admission_params,
-    )
-    return advance(clock[0], until, policies)
 
 
 _CLOCK = from_dtype(CLOCK)[::1]
