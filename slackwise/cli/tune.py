@@ -15,6 +15,7 @@ from slackwise.cli.options import json_option, print_json
 from slackwise.cli.progress import working
 from slackwise.cli.study_progress import study_bars
 from slackwise.cli.tables import class_table, console, objective_line, policy_line, trace_facts, trace_line
+from slackwise.optional import require
 
 if TYPE_CHECKING:
     from slackwise.traces import Trace
@@ -55,6 +56,14 @@ DEFAULT_OUT = Path("tune-run")
 @click.option("--test", "test", help="A trace of other days that judges, instead of the last part of TRACE.")
 @click.option("--prune/--no-prune", default=True, help="Stop trials that are shown to lose (paired, Wilcoxon).")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Trials side by side.")
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="ray: trials are tasks of a Ray cluster, --jobs of them at a time.",
+)
+@click.option("--ray-address", default="auto", show_default=True, help="Of the cluster that is already there.")
 @click.option("--resume", is_flag=True, help="Go on with the study in --out.")
 @click.option(
     "--out", type=click.Path(path_type=Path), default=DEFAULT_OUT, show_default=True, help="Folder of the run."
@@ -75,6 +84,8 @@ def command(
     test: str | None,
     prune: bool,
     jobs: int,
+    engine: str,
+    ray_address: str,
     resume: bool,
     out: Path,
     as_json: bool,
@@ -87,6 +98,7 @@ def command(
     """
     from slackwise.tuning.goals import COST, bound, goals
     from slackwise.tuning.interrupts import interruptible
+    from slackwise.tuning.ray_workers import ray_workers
     from slackwise.tuning.samplers import find_sampler
     from slackwise.tuning.space import space_of
     from slackwise.tuning.trials import Task
@@ -98,6 +110,8 @@ def command(
     wanted = goals((COST, "attainment") if pareto else objectives)
     bounds = tuple(bound(each) for each in constraints)
     find_sampler(sampler, len(wanted))
+    if engine == "ray":
+        require("ray", "ray")
     limit = Budget(trials, budget)
     first = inputs.configuration(trial_0)
     space = space_of(first, parts, sizes=any(each.metric == COST for each in wanted))
@@ -111,6 +125,7 @@ def command(
     typed = "slackwise " + shlex.join(sys.argv[1:])
     write_config(out, made, typed)
     seen: list[History] = []
+    begin = workers(task, jobs) if engine == "local" else ray_workers(task, jobs, ray_address)
     with trials_kept(out, space, seen), interruptible() as check, study_bars([sampler]) as report:
         report(0, f"{len(space.parameters)} parameters; {len(searched):,} requests a trial", 0.0)
 
@@ -120,7 +135,7 @@ def command(
             check()
 
         try:
-            with working("loading the simulator"), workers(task, jobs) as running:
+            with working("loading the simulator"), begin as running:
                 history = search(task, space, sampler, limit, running, journal, tell)
         except KeyboardInterrupt:
             click.echo(f"{len(journal.trials)} trials are kept in {out}: --resume goes on with them", err=True)
