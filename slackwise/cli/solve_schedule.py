@@ -27,7 +27,7 @@ from slackwise.cli.tables import console, number, objective_line, trace_facts, t
 )
 @click.option("--sequences", type=click.IntRange(min=1), help="Requests an instance runs at a time; 1 has exact rungs.")
 @click.option(
-    "--work", type=click.FloatRange(min=0), default=60.0, show_default=True, help="CP-SAT, deterministic time."
+    "--work", type=click.FloatRange(min=0), default=10.0, show_default=True, help="CP-SAT, deterministic time."
 )
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Workers of CP-SAT.")
 @seconds_option

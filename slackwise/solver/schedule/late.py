@@ -10,7 +10,7 @@ import numpy as np
 from slackwise.solver.backend import solver_version
 from slackwise.solver.result import FEASIBLE, LIMIT, OPTIMAL, Limits, SolveResult, Step, fingerprint
 from slackwise.solver.schedule.cpsat import cp_model, cp_solver
-from slackwise.solver.schedule.intervals import compulsory
+from slackwise.solver.schedule.intervals import compulsory, interval_bound
 from slackwise.solver.schedule.problem import LATE, Relaxation, Stage
 from slackwise.solver.schedule.serial import SerialProblem
 
@@ -63,7 +63,8 @@ def fewest_late_serial(problem: SerialProblem, limits: Limits) -> SolveResult:
 
     Whoever is in time is an interval of its whole service between arrival and due time; at most `machines` overlap,
     which is the same as giving each a machine. The late ones follow after everyone else. `solution` is a Timetable.
-    Rows of compulsory intervals (intervals.py) say the same for single times: they only speed it up.
+    Rows of compulsory intervals (intervals.py) say the same for single times, and the bound of their LP is a row too:
+    they only speed it up.
     """
     cp = cp_model()
     model, count = cp.CpModel(), problem.count
@@ -83,6 +84,7 @@ def fewest_late_serial(problem: SerialProblem, limits: Limits) -> SolveResult:
     must = compulsory(problem, parts=1)
     for crowd in must.crowds(problem.machines):
         model.add(sum(kept[must.request[each]] for each in crowd) <= problem.machines)
+    model.add(sum(kept) <= count - int(interval_bound(problem)))
     model.maximize(sum(kept))
     solver = cp_solver(limits)
     status = solver.solve(model)
