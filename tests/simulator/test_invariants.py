@@ -9,9 +9,10 @@ import pytest
 
 from slackwise.errors import CheckError
 from slackwise.simulator import Simulation
-from slackwise.simulator.invariants import INVARIANTS, check, next_event_s
+from slackwise.simulator.invariants import INVARIANTS, check, next_event_s, ready_counted
 from slackwise.simulator.recount import places
 from slackwise.simulator.state import DRAINING, OFF, State
+from slackwise.simulator.transfer import KIND_BITS, TO_QUEUE
 from tests.simulator.cases import (
     CROSS_ATTENTION,
     DECODER_ONLY,
@@ -93,7 +94,7 @@ def lose_a_waiting_request(state: State) -> None:
 
 
 def put_a_request_in_two_places(state: State) -> None:
-    state.transfers.ident[0] = 2 * state.queues.ident[2, 0]
+    state.transfers.ident[0] = int(state.queues.ident[2, 0]) << KIND_BITS | TO_QUEUE
 
 
 def count_a_finish_too_many(state: State) -> None:
@@ -265,6 +266,30 @@ def test_an_encoder_over_its_budget_is_named() -> None:
     simulation.state.pools.encoder_budget_tokens[0] = 2000
     with pytest.raises(CheckError, match=r"instance 0 encodes \d+ of 2000 image tokens"):
         check(simulation.state)
+
+
+def quiet_simulation() -> Simulation:
+    """One instance, idle, between two requests."""
+    rows = [(0.0, 0, 500, 2), (60.0, 0, 500, 2)]
+    simulation = Simulation(trace_of(rows), configuration(monolith()), OBJECTIVES)
+    simulation.run_until(30.0)
+    check(simulation.state)
+    return simulation
+
+
+def test_an_empty_instance_that_drains_and_is_kept_is_named() -> None:
+    state = quiet_simulation().state
+    state.engines.status[0], state.engines.assigned_before[0] = DRAINING, state.instances.assigned[0]
+    state.groups.ready[1], state.groups.lead[1], state.instances.index[0] = 0, -1, -1
+    state.instances.pool_size[0] = 0
+    with pytest.raises(CheckError, match="instance 0 drains, is empty and was not released"):
+        check(state)
+
+
+def test_a_request_that_is_parked_though_an_instance_is_ready_is_named() -> None:
+    state = quiet_simulation().state
+    state.groups.parked[1], state.groups.parked_first[1], state.groups.parked_last[1] = 1, 1, 1
+    assert list(ready_counted(state)) == ["1 requests are parked at group 1 though [0] are ready"]
 
 
 def test_a_clock_that_goes_back_is_named() -> None:
