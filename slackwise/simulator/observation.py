@@ -55,6 +55,8 @@ class Observer:
         columns = (~images, images, requests.images, requests.text_tokens, requests.image_tokens)
         counted = [*columns, requests.output_estimate_tokens]
         self.sums = {name: _summed(column) for name, column in zip(COUNTED, counted, strict=True)}
+        self.images_in_prompt = bool(simulation.state.progress.sequence_tokens_per_image.max() > 0)
+        self.most_tiles = int(requests.tiles_per_image.max())  # of an image
         self.capacities = service_rates(simulation.configuration, simulation.objectives)
 
     def begin(self) -> Seen:
@@ -75,7 +77,7 @@ class Observer:
         shared: dict[str, Any] = {"ttft_attainment": ttft, "tbt_attainment": tbt, "rates": self.rates(now)}
         shared |= {"hour": (self.simulation.clock_s + now) / 3600.0 % 24.0, "gpu_cap": int(state.clock[0].gpu_cap)}
         shared |= {"missed": missed, "parked": tuple(map(int, state.groups.parked)), "held_gpus": gpus_held(state)}
-        shared["images_in_prompt"] = bool(state.progress.sequence_tokens_per_image.max() > 0)
+        shared["images_in_prompt"] = self.images_in_prompt
         passed_s = max(1e-9, now - seen.at_s)
         here = self._lengths(unfinished)
         views = tuple(
@@ -213,8 +215,7 @@ class Observer:
 
     def _encode_s(self, pool: int) -> float:
         """Seconds to encode an image of a one-image request alone."""
-        requests, costs = self.simulation.state.requests, self.simulation.state.costs[pool]
-        tiles = requests.tiles_per_image.max()
+        costs, tiles = self.simulation.state.costs[pool], self.most_tiles
         return float(costs.encode_step_s + tiles * costs.encode_s_per_tile) if tiles > 0 else 0.0
 
 
