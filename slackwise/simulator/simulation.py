@@ -5,23 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from slackwise.errors import InputError
-from slackwise.latency.costs import StepCosts
-from slackwise.latency.images import largest_image_tokens
-from slackwise.latency.model import Model, load_model
-from slackwise.latency.transfer import INSIDE, LINKS
-from slackwise.policies.declare import EVERY_S, Params, Policy
-from slackwise.policies.features import DECODE, ENCODE, INSTANCE, PREFILL
+from slackwise.latency.model import load_model
+from slackwise.policies.declare import EVERY_S
+from slackwise.policies.features import INSTANCE
 from slackwise.policies.knobs import Value
-from slackwise.simulator.cluster import STAGES, Cluster, Pool
 from slackwise.simulator.configuration import Configuration
 from slackwise.simulator.controller import Controller, Memo, Provisioner
 from slackwise.simulator.faults import Fault, fault_events, fault_orders
-from slackwise.simulator.fleet import count_ready, drainable, draining, exchange, give, held_gpu_s, startable
+from slackwise.simulator.filling import fill_instances, fill_pools, too_large, without
+from slackwise.simulator.fleet import drainable, draining, exchange, give, held_gpu_s, startable
 from slackwise.simulator.invariants import check as check_state
 from slackwise.simulator.invariants import next_event_s
 from slackwise.simulator.log import EVERY_KIND
@@ -29,29 +25,23 @@ from slackwise.simulator.objectives import Objectives
 from slackwise.simulator.planting import plant
 from slackwise.simulator.preprocess import image_seconds, ready_times
 from slackwise.simulator.provisioning import changes, gpu_cap, roomy
-from slackwise.simulator.rules import UNLIMITED, EngineRules
 from slackwise.simulator.samples import SAMPLES, Watch
 from slackwise.simulator.state import (
     CACHED,
-    DECODING,
     DRAIN,
     DRAW,
-    ENCODING,
     LOG,
-    PREFILLING,
-    READY,
     RECALL,
     RESERVE,
     SAMPLE,
     START,
-    TABLE,
     State,
     allocate,
     records,
 )
 from slackwise.simulator.tiles import cut_by_tile
 from slackwise.simulator.warmup import Mark
-from slackwise.simulator.workload import Workload, contents, trouble, workload
+from slackwise.simulator.workload import contents, trouble, workload
 from slackwise.streams import stream
 from slackwise.traces import Trace
 from slackwise.traces.timestamps import NS_PER_S, parse_time_ns
@@ -106,7 +96,7 @@ class Simulation:
         self.decisions = [(policies.policy(role), policies.params(role)) for role in ROLES]
         everything = workload(trace, cluster, self.costs, objectives, image_context)
         trouble(everything, configuration.faults, seed)
-        self.rejected = _too_large(everything, cluster, self.costs)
+        self.rejected = too_large(everything, cluster, self.costs)
         if self.rejected.all():
             raise InputError("no request of the trace fits the KV cache of an instance")
         self.context_tokens = np.array(trace.context_tokens)
@@ -114,7 +104,7 @@ class Simulation:
         self.images = np.array(everything.requests.images)
         self.category = np.array(everything.progress.category)
         self.output_tokens = np.array(everything.progress.output_tokens)
-        self.workload = _without(everything, self.rejected)
+        self.workload = without(everything, self.rejected)
         if cluster.encode_unit == "tile":
             cut_by_tile(self.workload, load_model(cluster.model))
         self.source, self.seed = trace.source, seed
@@ -320,8 +310,8 @@ class Simulation:
         state.draws = records(2 * len(requests) + int(requests.images.sum()), DRAW)
         state.clock[0].admitting = self.configuration.policies.admission.name != ADMIT_ALL
         state.draws.value = stream(seed, "routing").random(len(state.draws))
-        _fill_pools(state, cluster, self.costs, self.decisions)
-        _fill_instances(state, cluster, self.costs, self.objectives)
+        fill_pools(state, cluster, self.costs, self.decisions)
+        fill_instances(state, cluster, self.costs, self.objectives)
         state.engines.since_s = self.arrival_s[0]
         state.clock[0].reached_s = np.nextafter(self.arrival_s[0], -np.inf)
         state.clock[0].gpu_cap = sum(pool.ceiling * pool.tensor_parallel for pool in cluster.pools)
@@ -393,151 +383,3 @@ class Simulation:
 def _refuse_overlap(state: State, what: str) -> None:
     if state.clock[0].overlap_tokens > 0:
         raise InputError(f"faults: {what} cannot be simulated together with overlap_tokens yet")
-
-
-def _too_large(work: Workload, cluster: Cluster, costs: tuple[StepCosts, ...]) -> Any:
-    """Requests whose prompt, images and output exceed the KV cache of some instance, bool, shape (n,)."""
-    usable = [
-        _kv_tokens(cluster, pool, cost) - _watermark(pool, cost)
-        for pool, cost in zip(cluster.pools, costs, strict=True)
-        if STAGES[pool.stages] & (PREFILL | DECODE)
-    ]
-    needed = work.requests.prompt_tokens.astype(np.int64) + work.progress.image_kv_tokens + work.progress.output_tokens
-    return np.asarray(needed > min(usable))
-
-
-def _kv_tokens(cluster: Cluster, pool: Pool, cost: StepCosts) -> int:
-    """KV cache of an instance less what it sets aside for prompts that come again; InputError if nothing is left."""
-    aside = cluster.prefix_cache_tokens if STAGES[pool.stages] & PREFILL else 0
-    if aside >= cost.kv_capacity_tokens:
-        raise InputError(
-            f"prefix_cache_tokens = {aside} leaves nothing of {cost.kv_capacity_tokens} tokens of KV cache"
-        )
-    return cost.kv_capacity_tokens - aside
-
-
-def _watermark(pool: Pool, cost: StepCosts) -> int:
-    """KV tokens that admission leaves free."""
-    return int(np.ceil(pool.rules.watermark * cost.kv_capacity_tokens))
-
-
-def _without(work: Workload, rejected: Any) -> Workload:
-    """The workload without the rejected requests; the same object if there are none."""
-    if not rejected.any():
-        return work
-    kept = Workload(work.requests[~rejected], work.progress[~rejected])
-    kept.requests.id = np.arange(len(kept.requests))
-    return kept
-
-
-def _table(cost: StepCosts) -> Any:
-    """The table of linear-layer seconds at the kernel's length: cut, or going on with its slope."""
-    own = len(cost.linear_s)
-    beyond = cost.linear_s[-1] + cost.record["linear_slope_s"] * np.arange(1, max(1, TABLE - own + 1))
-    return np.concatenate([cost.linear_s, beyond])[:TABLE]
-
-
-def _fill_pools(
-    state: State, cluster: Cluster, costs: tuple[StepCosts, ...], decisions: list[tuple[Policy, Params]]
-) -> None:
-    (job_batching, job_params), (batching, params) = decisions[1], decisions[4]
-    state.clock[0].overlap_tokens = _overlap_tokens(cluster)
-    model = load_model(cluster.model)
-    for at, pool in enumerate(cluster.pools):
-        rules, record, bits = pool.rules, state.pools[at], STAGES[pool.stages]
-        record.stages = bits
-        record.max_sequences, record.max_step_tokens = rules.max_sequences, rules.max_step_tokens
-        record.encoder_budget_tokens = max(rules.encoder_budget_tokens, largest_image_tokens(model))
-        record.encoder_cache_tokens = _encoder_cache_tokens(rules, model)
-        record.cache_tokens = _cache_tokens(cluster, bits)
-        record.max_chunk_tokens = rules.max_chunk_tokens
-        record.max_step_jobs = min(rules.max_step_jobs, state.slots.shape[1])
-        record.prefill_first = rules.prefill_first and bool(bits & PREFILL)
-        record.fixed_order = batching.fixed_order(params) and not _overlap_moves(batching, ENCODED, cluster)
-        record.fixed_job_order = _ranked_once(job_batching, job_params)
-        record.fixed_job_order &= not _overlap_moves(job_batching, PREFILLED, cluster)
-        record.ranks_estimates = "request.encode_estimate_s" in job_batching.inputs
-        record.watermark_tokens = _watermark(pool, costs[at])
-        record.linear_s = _table(costs[at])
-        state.costs[at] = costs[at].record
-
-
-def _encoder_cache_tokens(rules: EngineRules, model: Model) -> int:
-    """Capacity of the encoder cache; cross-attention models, which need all images at once, are not held to it."""
-    return UNLIMITED if model.cross_attention else max(rules.encoder_cache_tokens, largest_image_tokens(model))
-
-
-def _cache_tokens(cluster: Cluster, stages: int) -> int:
-    """Capacity of the cache of an instance: of prompts where it prefills, else of embeddings where it encodes."""
-    if stages & PREFILL:
-        return cluster.prefix_cache_tokens
-    return cluster.embedding_cache_tokens if stages & ENCODE else 0
-
-
-def _overlap_tokens(cluster: Cluster) -> int:
-    """Smallest chunk of encode-prefill overlap; 0 where there is none: models with cross-attention need all images."""
-    return 0 if load_model(cluster.model).cross_attention else cluster.overlap_tokens
-
-
-ENCODED = {"request.encode_estimate_s", "request.images_left", "request.transfer_estimate_s"}
-PREFILLED = {"request.prefill_estimate_s", "request.prompt_tokens_left"}
-"""Features that change as a request is encoded, and as it is prefilled."""
-
-
-def _overlap_moves(batching: Policy, changing: set[str], cluster: Cluster) -> bool:
-    """Whether a rank hangs on what changes in the queue: overlap encodes and prefills a request at one time."""
-    return _overlap_tokens(cluster) > 0 and bool(changing & set(batching.inputs))
-
-
-def _ranked_once(batching: Policy, params: Params) -> bool:
-    """Whether a queue of encode jobs may keep the ranks it has: `images_left` falls while a request's jobs still wait.
-
-    The kernel itself ranks them anew only when the encode estimate has changed.
-    """
-    return batching.fixed_order(params) and "request.images_left" not in batching.inputs
-
-
-def _fill_groups(state: State) -> None:
-    """Ranges of the instances that encode apart, prefill, and decode apart."""
-    kinds = state.instances.stages
-    encodes, prefills, decodes = ((kinds & bit) > 0 for bit in (ENCODE, PREFILL, DECODE))
-    apart = {ENCODING: encodes & ~prefills, PREFILLING: prefills, DECODING: decodes & ~prefills}
-    for group, members in apart.items():
-        state.groups[group].count = int(members.sum())
-        state.groups[group].first = int(np.argmax(members))
-    count_ready(state)
-
-
-def _fill_links(state: State, cluster: Cluster) -> None:
-    """Seconds to move a KV cache from prefill to decode, between servers and within one."""
-    kv_bytes, clock = load_model(cluster.model).language.kv_bytes_per_token, state.clock[0]
-    for prefix, link in (("", LINKS[cluster.link]), ("near_", LINKS[INSIDE])):
-        clock[f"{prefix}kv_link_s"], clock[f"{prefix}kv_link_s_per_token"] = link.latency_s, kv_bytes / link.bytes_s
-
-
-def _fill_instances(state: State, cluster: Cluster, costs: tuple[StepCosts, ...], objectives: Objectives) -> None:
-    first = 0
-    for at, pool in enumerate(cluster.pools):
-        record, cost = state.pools[at], costs[at]
-        rows = slice(first, first + pool.ceiling)
-        state.engines.status[first : first + pool.instances] = READY
-        first += pool.ceiling
-        seen, engine = state.instances[rows], state.engines[rows]
-        seen.stages, seen.tensor_parallel = record.stages, pool.tensor_parallel
-        seen.encode_s_per_tile = cost.record["encode_s_per_tile"]
-        seen.prefill_s_per_token = prefill_seconds_per_token(cost)
-        seen.tightest_ttft_s = objectives.tightest_ttft_s
-        seen.kv_capacity_tokens = _kv_tokens(cluster, pool, cost) if record.stages & (PREFILL | DECODE) else 0
-        seen.token_budget_left, seen.encoder_budget_left = record.max_step_tokens, record.encoder_budget_tokens
-        engine.pool, engine.step_end_s = at, np.inf
-    _fill_groups(state)
-    _fill_links(state, cluster)
-    state.engines.server = cluster.placed_most
-
-
-def prefill_seconds_per_token(cost: StepCosts) -> float:
-    """Marginal seconds of a prompt token in a full step: the slope of the table from its middle to its end."""
-    last = len(cost.linear_s) - 1
-    if last < 2:
-        return float(cost.record["linear_slope_s"])
-    return float((cost.linear_s[last] - cost.linear_s[last // 2]) / (last - last // 2))
