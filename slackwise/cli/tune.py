@@ -121,25 +121,25 @@ def command(
         searched, kept = apart(inputs.trace(), replace(inputs, source=test, start=0.0, end=None, hours=None).trace())
     task = Task(searched, inputs.objectives(first), wanted, bounds, inputs.seed, inputs.image_context, prune)
     made = settings(task, space, kept, sampler)
-    journal = open_journal(out, task, made, resume)
     typed = "slackwise " + shlex.join(sys.argv[1:])
-    write_config(out, made, typed)
-    seen: list[History] = []
     begin = workers(task, jobs) if engine == "local" else ray_workers(task, jobs, ray_address)
-    with trials_kept(out, space, seen), interruptible() as check, study_bars([sampler]) as report:
-        report(0, f"{len(space.parameters)} parameters; {len(searched):,} requests a trial", 0.0)
+    seen: list[History] = []
+    with begin as running:
+        journal = open_journal(out, task, made, resume)
+        write_config(out, made, typed)
+        with trials_kept(out, space, seen), interruptible() as check, study_bars([sampler]) as report:
+            report(0, f"{len(space.parameters)} parameters; {len(searched):,} requests a trial", 0.0)
 
-        def tell(history: History) -> None:
-            seen.append(history)
-            report(0, _words(history), _share(history, limit))
-            check()
+            def tell(history: History) -> None:
+                seen.append(history)
+                report(0, _words(history), _share(history, limit))
+                check()
 
-        try:
-            with working("loading the simulator"), begin as running:
+            try:
                 history = search(task, space, sampler, limit, running, journal, tell)
-        except KeyboardInterrupt:
-            click.echo(f"{len(journal.trials)} trials are kept in {out}: --resume goes on with them", err=True)
-            raise
+            except KeyboardInterrupt:
+                click.echo(f"{len(journal.trials)} trials are kept in {out}: --resume goes on with them", err=True)
+                raise
     with working(f"judging on {len(kept):,} requests that were not searched"):
         found = judged(task, space, history, kept, target)
     provenance = {"command": typed, "seed": inputs.seed, "sampler": sampler, "trials": len(history.entries)}

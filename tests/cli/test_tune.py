@@ -71,6 +71,13 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert not out.exists() or not list(out.iterdir())
 
 
+def test_a_cluster_that_is_not_there_leaves_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    arguments = ("tune", *QUICK, "--engine", "ray", "--ray-address", "localhost", "--out", str(tmp_path / "run"))
+    assert "no Ray cluster at 'localhost'" in refusal(capsys, *arguments)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_file_in_place_of_the_folder_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "run").write_text("mine")
     assert "is no folder" in refusal(capsys, "tune", *QUICK, "--out", str(tmp_path / "run"))
