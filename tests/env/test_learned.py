@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import sys
@@ -160,12 +161,15 @@ def test_it_runs_without_torch(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["policies"]["provisioning"]["name"] == "actor"
 
 
+NOT_FINITE = base64.b64encode(np.full(8, np.nan, "<f4").tobytes()).decode()
+
 BAD = (
     (lambda document: document.update(version=2), "version 2, this slackwise reads up to 1"),
     (lambda document: document.update(head="choice"), "heads are choices, clipped, squashed"),
     (lambda document: document.update(heads=1), "did you mean 'head'"),
     (lambda document: document["layers"][0].update(weights="AAAA"), "weights"),
     (lambda document: document["layers"][0].update(bias=5), "base64"),
+    (lambda document: document["layers"][0].update(bias=NOT_FINITE), "a weight is not finite"),
     (lambda document: document.update(layers=[]), "layers"),
     (lambda document: document.update(sizes=[5, 5]), "need 10 outputs, not 13"),
     (lambda document: document.update(interval_s=-1), "interval_s"),
