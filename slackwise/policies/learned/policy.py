@@ -17,7 +17,7 @@ from slackwise.policies.learned.actor import CHOICES, Actor
 from slackwise.policies.learned.axis import value_of
 from slackwise.policies.learned.features import Transform, features
 from slackwise.policies.learned.observe import observe
-from slackwise.policies.provisioning.pool import Memory, Plan, PoolView, lot
+from slackwise.policies.provisioning.pool import Memory, Plan, PoolView, lot, may_give
 from slackwise.policies.registry import find
 
 NAME = "actor"
@@ -70,9 +70,10 @@ class Decider:
         targets = [pool.working + int(each) for pool, each in zip(pools, change, strict=True)]
         if discrete and len(action) > len(pools) and action[-1] > 0:
             giver, taker = list(permutations(range(len(pools)), 2))[int(action[-1]) - 1]
-            out, into = lot(pools[giver], pools[taker])
-            targets[giver], targets[taker] = targets[giver] - out, targets[taker] + into
-            switch_s = pools[taker].start_s
+            if may_give(pools[giver], pools[taker]):  # else nothing is ordered, as in the environment
+                out, into = lot(pools[giver], pools[taker])
+                targets[giver], targets[taker] = targets[giver] - out, targets[taker] + into
+                switch_s = pools[taker].start_s
         return Plan(tuple(targets), memory, switch_s)
 
     def _knobs(self, action: NDArray[Any]) -> tuple[tuple[str, str, Value], ...]:
