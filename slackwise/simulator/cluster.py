@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +15,7 @@ from slackwise.latency.perturb import perturbed
 from slackwise.latency.profile import instance_costs
 from slackwise.latency.roofline import roofline
 from slackwise.policies.features import DECODE, ENCODE, PREFILL
-from slackwise.simulator.placement import SERVER_GPUS, checked, extended, place
+from slackwise.simulator.placement import SERVER_GPUS, checked, extended, place_apart
 from slackwise.simulator.rules import EngineRules, load_rules
 
 STAGES = {
@@ -48,6 +49,7 @@ class Pool:
     engine: str = "vllm"  # a key of rules.RULES
     profile: str | None = None  # path of a calibrated latency profile, in place of the roofline
     most: int | None = None  # instances it may grow to while it runs (default: no more than `instances`)
+    gpu: str | None = None  # its GPUs, if they are not those of the cluster
 
     def __post_init__(self) -> None:
         if self.stages not in STAGES:
@@ -57,6 +59,8 @@ class Pool:
         if self.most is not None and self.most < self.instances:
             raise InputError(f"a pool of {self.instances} {self.stages} instances cannot grow to at most {self.most}")
         load_rules(self.engine)
+        if self.gpu is not None:
+            load_gpu(self.gpu)
 
     @property
     def gpus(self) -> int:
@@ -74,14 +78,15 @@ class Pool:
         return load_rules(self.engine)
 
     def describe(self) -> str:
-        """Instances, tensor parallelism, engine and, if measured, the profile."""
+        """Instances, tensor parallelism, GPU if its own, engine and, if measured, the profile."""
         measured = f", {Path(self.profile).name}" if self.profile is not None else ""
-        return f"{self.instances} x {self.stages} TP-{self.tensor_parallel} ({self.engine}{measured})"
+        own = f" {self.gpu}" if self.gpu is not None else ""
+        return f"{self.instances} x {self.stages} TP-{self.tensor_parallel}{own} ({self.engine}{measured})"
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """A model on pools of GPUs. Images are taken to be of one size; `link` joins the servers.
+    """A model on pools of GPUs, `gpu` where a pool names no other. Images are of one size; `link` joins the servers.
 
     `placement` is a rule of placement.PLACEMENTS or, pool by pool, the server of each instance, counted from 0.
     Raises InputError for an unknown topology and for pools that do not pack onto the servers.
@@ -129,23 +134,40 @@ class Cluster:
         sizes = [pool.tensor_parallel for pool in self.pools for _ in range(pool.instances)]
         if isinstance(self.placement, str):
             encoders = [pool.stages == "E" for pool in self.pools for _ in range(pool.instances)]
-            return place(sizes, encoders, self.placement, self.servers, self.server_gpus)
+            return place_apart(sizes, encoders, self._gpus_of(), self.placement, self.servers, self.server_gpus)
         given, wanted = [len(each) for each in self.placement], [pool.instances for pool in self.pools]
         if given != wanted:
             raise InputError(f"placement names servers for {given} instances of the pools, which have {wanted}")
         servers = [server for each in self.placement for server in each]
-        return checked(servers, sizes, self.servers, self.server_gpus)
+        return checked(servers, sizes, self._gpus_of(), self.servers, self.server_gpus)
 
     @property
     def placed_most(self) -> tuple[int, ...]:
         """Server of each instance that there may ever be, pool by pool: those that may be started beside the rest."""
         placed = self.placed
         sizes = [pool.tensor_parallel for pool in self.pools for _ in range(pool.instances)]
-        more = [pool.tensor_parallel for pool in self.pools for _ in range(pool.ceiling - pool.instances)]
-        now, later = iter(placed), iter(extended(placed, sizes, more, self.server_gpus))
+        more = [
+            (pool.tensor_parallel, self.gpu_of(pool))
+            for pool in self.pools
+            for _ in range(pool.ceiling - pool.instances)
+        ]
+        now, later = iter(placed), iter(extended(placed, sizes, self._gpus_of(), more, self.server_gpus))
         return tuple(
             next(now if each < pool.instances else later) for pool in self.pools for each in range(pool.ceiling)
         )
+
+    def gpu_of(self, pool: Pool) -> str:
+        """The GPU of a pool's instances."""
+        return self.gpu if pool.gpu is None else load_gpu(pool.gpu).name
+
+    @property
+    def one_gpu(self) -> bool:
+        """Whether all pools have the same GPU."""
+        return len({self.gpu_of(pool) for pool in self.pools}) == 1
+
+    def _gpus_of(self) -> list[str]:
+        """The GPU of each instance, pool by pool."""
+        return [self.gpu_of(pool) for pool in self.pools for _ in range(pool.instances)]
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -178,13 +200,17 @@ class Cluster:
         encode, llm = bool(bits & ENCODE), bool(bits & (PREFILL | DECODE))
         if pool.profile is not None:
             model = load_model(self.model).name
-            return instance_costs(Path(pool.profile), model, self.gpu, pool.tensor_parallel, encode, llm)
+            return instance_costs(Path(pool.profile), model, self.gpu_of(pool), pool.tensor_parallel, encode, llm)
         engine = "vllm" if pool.engine == "transformers" else pool.engine
-        return _roofline(self.model, self.gpu, pool.tensor_parallel, engine, self.image_size, encode, llm)
+        return _roofline(self.model, self.gpu_of(pool), pool.tensor_parallel, engine, self.image_size, encode, llm)
 
     def describe(self) -> str:
         """One line: model, topology, instances, GPUs."""
-        return f"{self.model} on {self.gpus} x {self.gpu}: {' + '.join(pool.describe() for pool in self.pools)}"
+        counts: Counter[str] = Counter()
+        for pool in self.pools:
+            counts[self.gpu_of(pool)] += pool.gpus
+        gpus = " + ".join(f"{count} x {gpu}" for gpu, count in counts.items())
+        return f"{self.model} on {gpus}: {' + '.join(pool.describe() for pool in self.pools)}"
 
 
 @lru_cache(maxsize=256)

@@ -24,6 +24,7 @@ instances = 4
 tensor_parallel = 1
 engine = "transformers"
 most = 8                             # instances it may grow to, default: instances
+gpu = "H100"                         # default: that of the cluster
 
 [policies]
 batching = "edf"                     # a policy at its defaults, or with knobs:

@@ -3,14 +3,18 @@
 The GPUs of a tensor-parallel instance never span servers. Instances are placed largest first, at one size those with
 the LLM before encoders: encoders fill what Text Instances leave free, as in ModServe (2025, 4). Sizes are powers of
 two, so largest first needs the fewest servers there are (divisible bin packing: Coffman, Garey and Johnson, 1987).
+A server holds GPUs of one kind.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import TypeVar
 
 from slackwise.errors import InputError, unknown
+
+T = TypeVar("T")
 
 SERVER_GPUS = 8
 """GPUs of a DGX or HGX server."""
@@ -20,6 +24,31 @@ PLACEMENTS = {
     "spread": "each instance on the server with most free GPUs: LLM instances apart, encoders beside them",
 }
 """Rules by name; a list of servers is the other way to say it."""
+
+
+def place_apart(
+    sizes: Sequence[int], encoders: Sequence[bool], kinds: Sequence[str], rule: str, servers: int | None, gpus: int
+) -> tuple[int, ...]:
+    """Server of each instance where servers hold one kind of GPU: those of the first kind, then of the next.
+
+    `kinds` names the GPU of each instance; servers to spare are of the first kind. Otherwise like `place`, which it is
+    for a single kind.
+    """
+    if len(set(kinds)) == 1:
+        return place(sizes, encoders, rule, servers, gpus)
+    placed, first, blocks = [0] * len(sizes), 0, dict.fromkeys(kinds, 0)
+    for kind in blocks:
+        blocks[kind] = max(place(_of(kind, kinds, sizes), _of(kind, kinds, encoders), "packed", None, gpus)) + 1
+    fewest = sum(blocks.values())
+    if servers is not None and fewest > servers:
+        raise InputError(f"{_listed(sizes)} on {', '.join(blocks)} need {fewest} servers of {gpus} GPUs, not {servers}")
+    blocks[kinds[0]] += 0 if servers is None else servers - fewest
+    for kind, count in blocks.items():
+        found = place(_of(kind, kinds, sizes), _of(kind, kinds, encoders), rule, count, gpus)
+        for each, server in zip([at for at, its in enumerate(kinds) if its == kind], found, strict=True):
+            placed[each] = first + server
+        first += count
+    return tuple(placed)
 
 
 def place(sizes: Sequence[int], encoders: Sequence[bool], rule: str, servers: int | None, gpus: int) -> tuple[int, ...]:
@@ -46,34 +75,53 @@ def place(sizes: Sequence[int], encoders: Sequence[bool], rule: str, servers: in
     return tuple(placed)
 
 
-def extended(placed: Sequence[int], sizes: Sequence[int], more: Sequence[int], gpus: int) -> tuple[int, ...]:
-    """Servers of `more` instances beside those of `sizes` already `placed`: each on the first that has room.
+def extended(
+    placed: Sequence[int], sizes: Sequence[int], kinds: Sequence[str], more: Sequence[tuple[int, str]], gpus: int
+) -> tuple[int, ...]:
+    """Servers of `more` instances (size, kind of GPU) beside those already `placed`: each on the first with room.
 
     For instances that may be started later: servers are added as they are needed, were all of them to run at once.
     """
     free = dict.fromkeys(range(max(placed) + 1), gpus)
-    for server, size in zip(placed, sizes, strict=True):
+    holds: dict[int, str] = {}
+    for server, size, kind in zip(placed, sizes, kinds, strict=True):
         free[server] -= size
+        holds[server] = kind
     found = []
-    for size in more:
-        server = next((each for each in sorted(free) if free[each] >= size), max(free) + 1)
+    for size, kind in more:
+        fitting = (each for each in sorted(free) if free[each] >= size and holds.get(each, kind) == kind)
+        server = next(fitting, max(free) + 1)
         free[server] = free.get(server, gpus) - size
+        holds[server] = kind
         found.append(server)
     return tuple(found)
 
 
-def checked(placed: Sequence[int], sizes: Sequence[int], servers: int | None, gpus: int) -> tuple[int, ...]:
-    """A placement written out, one server an instance. Raises InputError naming the server that it overfills."""
+def checked(
+    placed: Sequence[int], sizes: Sequence[int], kinds: Sequence[str], servers: int | None, gpus: int
+) -> tuple[int, ...]:
+    """A placement written out, one server an instance.
+
+    Raises InputError naming the server that it overfills, or on which it puts two kinds of GPUs.
+    """
     used: Counter[int] = Counter()
-    for server, size in zip(placed, sizes, strict=True):
+    holds: dict[int, str] = {}
+    for server, size, kind in zip(placed, sizes, kinds, strict=True):
         if server < 0 or (servers is not None and server >= servers):
             last = "up" if servers is None else f"to {servers - 1}"
             raise InputError(f"placement names server {server}: servers are numbered from 0 {last}")
         used[server] += size
+        if holds.setdefault(server, kind) != kind:
+            raise InputError(f"placement puts {holds[server]} and {kind} on server {server}: a server has one kind")
     for server, taken in sorted(used.items()):
         if taken > gpus:
             raise InputError(f"placement puts {taken} GPUs on server {server}, which has {gpus}")
     return tuple(placed)
+
+
+def _of(kind: str, kinds: Sequence[str], values: Sequence[T]) -> list[T]:
+    """Those values that belong to instances of a kind."""
+    return [value for its, value in zip(kinds, values, strict=True) if its == kind]
 
 
 def _servers_needed(sizes: Sequence[int], gpus: int) -> int:

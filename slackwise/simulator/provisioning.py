@@ -75,7 +75,14 @@ def changes(policies: Policies) -> bool:
 
 
 def gpu_cap(settings: Provisioning, cluster: Cluster) -> int:
-    """GPUs that all pools may hold together. Raises InputError if the cluster begins with more."""
+    """GPUs that all pools may hold together.
+
+    Raises InputError if the cluster begins with more, or has several kinds, which cannot take each other's place.
+    """
+    if not cluster.one_gpu:
+        raise InputError(
+            "provisioning changes fleets of one kind of GPU only: name one gpu for all pools, or fixed_ratio"
+        )
     cap = cluster.gpus if settings.gpu_cap is None else settings.gpu_cap
     if cap < cluster.gpus:
         raise InputError(

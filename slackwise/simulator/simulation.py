@@ -225,8 +225,13 @@ class Simulation:
         """Turn ready instances of a pool into as many of another as their GPUs make without a rest (a role switch).
 
         They drain; when the last of a lot is empty the others start in `seconds` (EPD 2025). Returns who drains and
-        who will start: fewer lots than asked for, even none, if there are not as many.
+        who will start: fewer lots than asked for, even none, if there are not as many. Raises InputError if the pools'
+        GPUs are not the same.
         """
+        cluster = self.configuration.cluster
+        gpus = [cluster.gpu_of(cluster.pools[at]) for at in (giver, taker)]
+        if gpus[0] != gpus[1]:
+            raise InputError(f"a role switch keeps its GPUs: {gpus[0]} cannot become {gpus[1]}")
         leaving: list[int] = []
         coming: list[int] = []
         for _ in range(lots):
