@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from slackwise.errors import CheckError
 from slackwise.simulator import Simulation
@@ -26,7 +29,7 @@ from tests.simulator.cases import (
     shrink_memory,
     trace_of,
 )
-from tests.simulator.test_equality import EVERY_POLICY
+from tests.simulator.test_equality import EVERY_POLICY, shapes
 
 Corruption = Callable[[State], None]
 
@@ -53,6 +56,14 @@ def test_every_invariant_holds_after_every_event_with_preemptions(engine: str, s
     assert simulation.done
     assert simulation.state.progress.preemptions.sum() >= 5
     assert separate or simulation.state.progress.preemptions[1] > 0  # the one with an image
+
+
+@settings(max_examples=25, deadline=None, derandomize=True, database=None)
+@given(shape=shapes, troubled=st.booleans(), seed=st.integers(0, 2**32 - 1))
+def test_every_invariant_holds_after_every_event_of_random_cases(shape: Shape, troubled: bool, seed: int) -> None:
+    simulation = random_simulation(replace(shape, requests=min(shape.requests, 15), troubled=troubled), seed)
+    simulation.run_until(check=True)
+    assert simulation.served
 
 
 def busy_simulation() -> Simulation:
