@@ -84,6 +84,16 @@ def test_more_demand_costs_more_and_no_run_is_below_the_fluid_bound(document: di
     assert all(each["fluid"]["times"] >= 1.0 for each in runs.values() if each["fluid"])
 
 
+def test_only_plans_that_none_beats_are_on_the_front(document: dict[str, Any]) -> None:
+    points = card(document, "front")["data"]["points"]
+    front = sorted((each["gpu_hours"], each["attainment"]) for each in points if each["on_front"])
+    assert front
+    assert [each for _, each in front] == sorted(each for _, each in front)
+    for each in points:
+        beaten = any(cost <= each["gpu_hours"] and share > each["attainment"] for cost, share in front)
+        assert not (each["on_front"] and beaten)
+
+
 def test_the_page_opens_from_disk_and_has_alt_texts(folder: Path, document: dict[str, Any]) -> None:
     html = (folder / "report.html").read_text()
     assert len(html) < 1_000_000

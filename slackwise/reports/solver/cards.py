@@ -48,8 +48,9 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
 
 
 def hours(gpu_s: float) -> str:
-    """GPU-seconds as GPU-hours, to a tenth."""
-    return f"{gpu_s / 3600:,.1f}"
+    """GPU-seconds as GPU-hours, to a tenth; below 100, to a hundredth."""
+    value = gpu_s / 3600
+    return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.2f}"
 
 
 def change(value: float, base: float) -> str:

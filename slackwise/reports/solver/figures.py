@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,21 @@ def fleet_figure(data: Mapping[str, Any]) -> str:
     with styled():
         figure = blank_figure(4.6)
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-        at_h = np.arange(len(data["load_rps"])) * data["window_s"] / 3600
-        upper.stackplot(at_h, np.array(data["gpus"]), labels=data["kinds"], step="post")
+        at_h = np.arange(len(data["load_rps"]) + 1) * data["window_s"] / 3600  # to the end of the last window
+        gpus, load = (_to_the_end(np.array(data[name])) for name in ("gpus", "load_rps"))
+        upper.stackplot(at_h, gpus, labels=data["kinds"], step="post")
         upper.set(ylabel="GPUs ready", ylim=(0, None))
         legend_above(figure, upper)
-        lower.step(at_h, data["load_rps"], where="post", color="#333333")
-        lower.set(xlabel="hours from the beginning of the plan", ylabel="requests per second", ylim=(0, None))
+        lower.step(at_h, load, where="post", color="#333333")
+        lower.set(
+            xlabel="hours from the beginning of the plan", ylabel="requests per second", ylim=(0, 1.05 * load.max())
+        )
         return svg(figure, "fleet")
+
+
+def _to_the_end(values: np.ndarray) -> np.ndarray:
+    """The last value of each row twice, so that the last step has a width."""
+    return np.concatenate([values, values[..., -1:]], axis=-1)
 
 
 def front_figure(data: Mapping[str, Any]) -> str:
@@ -29,27 +37,23 @@ def front_figure(data: Mapping[str, Any]) -> str:
     with styled():
         figure = blank_figure(4.0)
         axes = figure.subplots()
-        points = data["points"]
-        axes.plot(
-            [each["gpu_hours"] for each in points],
-            [100 * each["attainment"] for each in points],
-            "o-",
-            color="#d55e00",
-            label="plans for 0.6 to 1.6 times the demand",
-        )
-        for each in points:
-            axes.annotate(
-                f"x {each['factor']:g}",
-                (each["gpu_hours"], 100 * each["attainment"]),
-                (5, -12),
-                textcoords="offset points",
-            )
+        points = sorted(data["points"], key=lambda each: (each["gpu_hours"], each["factor"]))
+        front = [each for each in points if each["on_front"]]
+        axes.plot(*_places(front), "-", color="#d55e00", label="front of the plans")
+        axes.plot(*_places(points), "o", color="#d55e00", label="plans for so many times the demand")
+        for at, (each, x, y) in enumerate(zip(points, *_places(points), strict=True)):
+            away, side = ((6, -12), "left") if at % 2 else ((-6, 6), "right")  # neighbours on either side of the line
+            axes.annotate(f"x {each['factor']:g}", (x, y), away, textcoords="offset points", ha=side)
         today = data["today"]
         axes.plot([today["gpu_hours"]], [100 * today["attainment"]], "s", color="#555555", label="today")
         axes.axhline(100 * data["target"], color="#0072b2", linestyle=":", label="target of the plan")
         axes.set(xlabel="GPU-hours, simulated", ylabel="SLO attainment, %", xlim=(0, None), ylim=(None, 100.5))
         legend_above(figure, axes)
         return svg(figure, "front")
+
+
+def _places(points: Sequence[Mapping[str, Any]]) -> tuple[list[float], list[float]]:
+    return [each["gpu_hours"] for each in points], [100 * each["attainment"] for each in points]
 
 
 FIGURES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {"fleet": fleet_figure, "front": front_figure}

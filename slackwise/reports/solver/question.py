@@ -120,7 +120,7 @@ def values(study: PlanStudy, marginal: Mapping[str, float], others: Mapping[str,
         "Exact: the plan made again, to the same gap.",
     )
     tables = (
-        table(("a unit of (approximate)", "GPU-hours saved or added"), approximate),
+        table(("a unit of (approximate)", "change, GPU-hours"), approximate),
         table(("what if (exact)", "GPU-hours", "change"), exact),
     )
     numbers = {name: None if each is None else each.result.objective for name, each in others.items()}
@@ -134,17 +134,31 @@ def values(study: PlanStudy, marginal: Mapping[str, float], others: Mapping[str,
 
 def trade(study: PlanStudy, points: Sequence[tuple[float, Replayed]], today: Replayed) -> Card:
     """The front of cost and attainment, with today's point."""
-    rows = [(f"plan for {factor:g} x demand", hours(each.gpu_s), percent(each.attainment)) for factor, each in points]
-    line = "Plans for less and for more than the demand, each replayed on the demand itself."
+    best = {factor: not any(_beats(other, each) for _, other in points) for factor, each in points}
+    rows = [
+        (f"plan for {factor:g} x demand", hours(each.gpu_s), percent(each.attainment), "yes" if best[factor] else "no")
+        for factor, each in points
+    ]
+    line = (
+        "Plans for less and for more than the demand, each replayed on the demand itself. On the front is what no "
+        "other plan beats in cost and attainment."
+    )
     data = {
         "points": [
-            {"factor": factor, "gpu_hours": each.gpu_s / 3600, "attainment": each.attainment} for factor, each in points
+            {
+                "factor": factor,
+                "gpu_hours": each.gpu_s / 3600,
+                "attainment": each.attainment,
+                "on_front": best[factor],
+            }
+            for factor, each in points
         ],
         "today": {"gpu_hours": today.gpu_s / 3600, "attainment": today.attainment},
         "target": study.request.target,
     }
     shown = table(
-        ("fleet", "GPU-hours", "attainment"), [*rows, ("today", hours(today.gpu_s), percent(today.attainment))]
+        ("fleet", "GPU-hours", "attainment", "on the front"),
+        [*rows, ("today", hours(today.gpu_s), percent(today.attainment), "-")],
     )
     first, last = points[0][1], points[-1][1]
     alt = (
@@ -152,6 +166,12 @@ def trade(study: PlanStudy, points: Sequence[tuple[float, Replayed]], today: Rep
         f"{percent(last.attainment)} at {hours(last.gpu_s)}; today {percent(today.attainment)} at {hours(today.gpu_s)}."
     )
     return Card("front", "Cost and attainment", (line,), (shown,), data, "front", alt)
+
+
+def _beats(one: Replayed, other: Replayed) -> bool:
+    """Whether it is no worse in cost and attainment, and better in one of them."""
+    no_worse = one.gpu_s <= other.gpu_s and one.attainment >= other.attainment
+    return no_worse and (one.gpu_s, one.attainment) != (other.gpu_s, other.attainment)
 
 
 def robustness(

@@ -43,7 +43,7 @@ def binding(study: PlanStudy) -> list[Binding]:
 
 
 def marginal_values(study: PlanStudy) -> dict[str, float]:
-    """GPU-seconds by which the LP's cost falls with one server more, and rises with 1 % more demand on each class."""
+    """GPU-seconds by which the LP's cost changes with one server more, and with 1 % more demand on each class."""
     data = study.data
     if data.windows > LONGEST:
         peak = int(np.argmax(study.plan.gpus(data)))
@@ -60,8 +60,8 @@ def marginal_values(study: PlanStudy) -> dict[str, float]:
     for row in built.model.linear_constraints():
         price = answer.dual_values(row)
         if row.name.startswith(("GPUs of the servers", "servers[")):
-            values["one server more"] -= price * (data.gpus_per_server if row.name.startswith("GPUs") else 1)
+            values["one server more"] += price * (data.gpus_per_server if row.name.startswith("GPUs") else 1)
         for name in study.plan.option.levels:
             if row.name.startswith("capacity[") and f", {name} at level" in row.name:
                 values[f"1 % more demand on {name}"] += 0.01 * price * row.lower_bound
-    return values
+    return {name: value + 0.0 for name, value in values.items()}  # no -0
