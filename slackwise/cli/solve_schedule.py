@@ -57,7 +57,7 @@ def command(
     check_text_instances(inputs, [configuration])
     check_output(out)
     trace, objectives = inputs.trace(), inputs.objectives(configuration)
-    window = Window(trace, configuration, objectives, inputs.seed, sequences)
+    window = Window(trace, configuration, objectives, inputs.seed, sequences, inputs.image_context)
     with working("climbing"):
         ladder = climb(window, objective, Limits(0.0, seconds, work, workers, inputs.seed), _tell)
     document = {

@@ -193,4 +193,7 @@ def test_the_command_shows_bounds_and_regrets(capsys: pytest.CaptureFixture[str]
     assert run([*words, "--objective", "ttft", "--work", "0.2", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["bound_from"] in [rung["name"] for rung in document["rungs"]]
+    assert document["search"]["solver"] == "cp-sat"
+    assert document["search"]["trajectory"]
+    assert len(document["timetable"]["begin_s"]) == document["trace"]["requests"]
     assert run(["solve", "schedule", "synthetic", "--objective", "fame"]) == 2

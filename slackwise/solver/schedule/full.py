@@ -40,7 +40,7 @@ def least_cost_serial(
         for at in range(count)
     ]
     model.minimize(sum(costs))
-    if first_token_s is not None:
+    if first_token_s is not None and np.isfinite(first_token_s).all():
         for at, begin in enumerate(np.floor((first_token_s - problem.first_s) / TICK_S)):
             model.add_hint(starts[at], max(int(release[at]), int(begin)))
     solver, steps = cp_solver(limits), trajectory(TICK_S if objective != LATE else 1.0)

@@ -19,7 +19,7 @@ from slackwise.errors import EmptyError, unknown
 from slackwise.policies.bundle import ROLES, Policies, PolicyChoice
 from slackwise.policies.registry import policies
 from slackwise.simulator import Configuration, Objectives, Simulation, result_of
-from slackwise.solver.result import DEFAULT_LIMITS, Limits, finite
+from slackwise.solver.result import DEFAULT_LIMITS, Limits, SolveResult, finite
 from slackwise.solver.schedule.bounds import time_indexed, trivial
 from slackwise.solver.schedule.full import least_cost_serial
 from slackwise.solver.schedule.intervals import interval_bound
@@ -40,6 +40,7 @@ class Window:
     objectives: Objectives
     seed: int = 0
     sequences: int | None = None  # requests that an instance runs at a time; None: as the engine says
+    image_context: str = "subtract"  # whether the recorded context holds image tokens
 
     def __post_init__(self) -> None:
         if len(self.trace) == 0:
@@ -48,7 +49,7 @@ class Window:
     def run(self, chosen: Policies | None = None) -> Simulation:
         """A run that has not begun, under other policies if any are given."""
         configuration = self.configuration if chosen is None else replace(self.configuration, policies=chosen)
-        run = Simulation(self.trace, configuration, self.objectives, self.seed)
+        run = Simulation(self.trace, configuration, self.objectives, self.seed, self.image_context)
         if self.sequences is not None:
             run.state.pools.max_sequences = np.minimum(run.state.pools.max_sequences, self.sequences)
         return run
@@ -77,6 +78,7 @@ class Ladder:
     costs: dict[str, float]  # policies (in words) -> simulated cost, best first
     best_known: float  # the cheapest policy or timetable
     timetable: Timetable | None = field(default=None, repr=False)
+    search: SolveResult | None = None  # of the last rung, if CP-SAT climbed it
 
     @property
     def best_rung(self) -> Rung:
@@ -105,8 +107,10 @@ class Ladder:
             "rungs": rungs,
             "bound": self.best_rung.bound,
             "bound_from": self.best_rung.name,
-            "best_known": self.best_known,
+            "best_known": finite(self.best_known),
             "policies": rows,
+            "search": None if self.search is None else self.search.to_json(times),
+            "timetable": None if self.timetable is None else self.timetable.to_json(),
         }
 
 
@@ -125,7 +129,7 @@ def climb(
     costs, starts = policy_costs(window, relaxed, objective)
     report(f"{len(costs)} policies simulated, the best costs {min(costs.values()):.6g}")
     rungs: list[Rung] = []
-    timetable: Timetable | None = None
+    search: SolveResult | None = None
 
     def add(name: str, solve: Callable[[], tuple[float, str]]) -> None:
         begun = time.perf_counter()
@@ -138,20 +142,15 @@ def climb(
     if objective == LATE and problem is not None:
         add("interval LP", lambda: (interval_bound(problem), "bound"))
     if objective == LATE and len(window.trace) <= MOST_REQUESTS:
-        if problem is None:
-            found = fewest_late(relaxed, limits)
-        else:
-            found = fewest_late_serial(problem, limits)
-            timetable = found.solution
-        rungs.append(Rung("CP-SAT late requests", found.bound, found.status, round(found.solve_s, 3)))
+        search = fewest_late(relaxed, limits) if problem is None else fewest_late_serial(problem, limits)
+        rungs.append(Rung("CP-SAT late requests", search.bound, search.status, round(search.solve_s, 3)))
     elif problem is not None and len(window.trace) <= MOST_REQUESTS:
-        found = least_cost_serial(problem, objective, limits, starts)
-        timetable = found.solution
-        rungs.append(Rung("CP-SAT full objective", found.bound, found.status, round(found.solve_s, 3)))
-    known = [min(costs.values())]
+        search = least_cost_serial(problem, objective, limits, starts)
+        rungs.append(Rung("CP-SAT full objective", search.bound, search.status, round(search.solve_s, 3)))
+    known, timetable = [min(costs.values())], None if search is None else search.solution
     if timetable is not None and problem is not None:
         known.append(timetable.cost(problem, objective))
-    return Ladder(objective, tuple(rungs), costs, min(known), timetable)
+    return Ladder(objective, tuple(rungs), costs, min(known), timetable, search)
 
 
 def serial_relaxation(relaxed: Relaxation, problem: SerialProblem) -> Relaxation:

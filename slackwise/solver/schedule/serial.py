@@ -72,6 +72,10 @@ class Timetable:
         """Its cost, summed over requests."""
         return float(serial_cost(problem, self.begin_s + problem.first_s, objective).sum())
 
+    def to_json(self) -> dict[str, list[float] | list[int]]:
+        """For JSON, in the order of the trace."""
+        return {"begin_s": self.begin_s.tolist(), "machine": self.machine.tolist()}
+
 
 def serial_cost(problem: SerialProblem, first_token_s: Seconds, objective: str) -> Seconds:
     """Cost of each request by the time of its first token."""
