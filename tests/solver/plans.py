@@ -31,7 +31,16 @@ def one_class(
     loads = np.atleast_2d(np.array(load, float))
     rate = np.broadcast_to(np.array(rates, float)[:, None, None, None], (len(rates), 1, *loads.shape)).copy()
     return PlanData(
-        kinds, 300.0, {"EPD": (1.0,)}, loads, rate, {GPU: servers}, ("monolith",), terms, initial, gpus_per_server
+        kinds,
+        300.0,
+        {"EPD": (1.0,)},
+        loads,
+        rate,
+        {GPU: servers},
+        ("monolith",),
+        terms,
+        initial,
+        gpus_per_server=gpus_per_server,
     )
 
 

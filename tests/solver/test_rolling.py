@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from slackwise.cli.main import run
 from slackwise.errors import InputError
@@ -105,6 +107,25 @@ def test_no_autoscaler_goes_below_the_fluid_bound(provisioning: str) -> None:
     bound = fluid_bound([fresh], attained)
     assert 0 < bound.work_gpu_s <= bound.gpu_s <= result.gpu_s
     assert fluid_bound([fresh], 1.0).gpu_s >= bound.gpu_s * (1 - 1e-6)
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    provisioning=st.sampled_from([*(each.name for each in policies("provisioning")), "forecast_ilp"]),
+    start_h=st.integers(0, 160),
+    folds=st.integers(1, 6),
+    seed=st.integers(0, 1000),
+)
+def test_the_fluid_bound_is_below_every_autoscaler_on_random_traffic(
+    provisioning: str, start_h: int, folds: int, seed: int
+) -> None:
+    trace, configuration = fold(synthesize(seed, start_h=start_h, duration_h=folds), folds), configured(provisioning)
+    fresh, made = (Simulation(trace, configuration, isolated(configuration.cluster), seed) for _ in range(2))
+    made.run_until()
+    result = result_of(made)
+    served = result.failure == 0
+    assert served.all()
+    assert fluid_bound([fresh], float((result.ttft_s <= result.ttft_objective_s).mean())).gpu_s <= result.gpu_s
 
 
 def test_compare_shows_each_run_as_a_multiple_of_the_bound(capsys: pytest.CaptureFixture[str]) -> None:
