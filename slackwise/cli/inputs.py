@@ -30,9 +30,9 @@ MODEL, GPU = "Llama-3.2-11B-Vision", "A100-80GB"
 HOUR_S, WEEK_S = 3600.0, 168 * 3600.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """The common options of a run, as given."""
+    """The common options of a run, as given; those with a default are left out by some commands."""
 
     source: str
     image_count: str | None
@@ -43,13 +43,13 @@ class Inputs:
     rate: float
     model: str | None
     gpu: str | None
-    gpus: int
-    text_instances: int | None
+    gpus: int = 16
+    text_instances: int | None = None
     slo_factor: float
     slo_scale: str
-    image_context: str
-    force_bundle: bool
-    faults: str | None
+    image_context: str = "subtract"
+    force_bundle: bool = False
+    faults: str | None = None
     seed: int
 
     def trace(self) -> Trace:
@@ -146,15 +146,25 @@ def check_text_instances(inputs: Inputs, configurations: Sequence[Configuration]
 
 def input_options(function: Command) -> Command:
     """TRACE and the options of `Inputs`, handed to the command as `inputs`."""
-    names = [each.name for each in fields(Inputs)]
+    return input_options_without()(function)
 
-    @wraps(function)
-    def command(**options: Any) -> Any:
-        return function(Inputs(**{name: options.pop(name) for name in names}), **options)
 
-    for option in reversed(OPTIONS):
-        command = option(command)
-    return command
+def input_options_without(*unused: str) -> Callable[[Command], Command]:
+    """`input_options` but for some that the command has no use for, so that none is taken and ignored."""
+    names = [each.name for each in fields(Inputs) if each.name not in unused]
+
+    def given(function: Command) -> Command:
+        @wraps(function)
+        def command(**options: Any) -> Any:
+            return function(Inputs(**{name: options.pop(name) for name in names}), **options)
+
+        for option in reversed(OPTIONS):
+            command = option(command)
+        params: list[click.Parameter] = command.__click_params__  # type: ignore[attr-defined]
+        params[:] = [each for each in params if each.name not in unused]
+        return command
+
+    return given
 
 
 def _seconds(option: str, when: str | float) -> float:

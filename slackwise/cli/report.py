@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from slackwise.cli.inputs import Inputs, input_options
-from slackwise.cli.options import json_option, print_json
+from slackwise.cli.inputs import Inputs, input_options_without
+from slackwise.cli.options import check_output, json_option, print_json
 from slackwise.cli.progress import working
 from slackwise.cli.solve_provision import plan_options
 from slackwise.errors import InfeasibleError, InputError
@@ -18,7 +18,7 @@ from slackwise.files import write_text
 
 
 @click.command()
-@input_options
+@input_options_without("image_context", "faults")
 @plan_options
 @click.option("--today", default="vllm", show_default=True, help="A preset, .toml file or winner.json: what runs now.")
 @click.option(
@@ -48,6 +48,7 @@ def command(inputs: Inputs, today: str, held_out: float, out: Path, as_json: boo
 
     if not out.is_dir():
         raise InputError(f"{out}: no such folder")
+    check_output(options["table_path"])
     trace = replace(inputs, rate=1.0).trace()
     request = PlanRequest.of(inputs.model, inputs.gpu, inputs.slo_factor, inputs.slo_scale, inputs.seed, options)
     asked = Asked(
@@ -55,14 +56,15 @@ def command(inputs: Inputs, today: str, held_out: float, out: Path, as_json: boo
     )
     with working("planning and replaying"):
         document = solver_report(asked, lambda line: click.echo(f"  {line}", err=True))
-    write_text(out / "report.json", json.dumps(document, indent=1, allow_nan=False) + "\n")
-    write_text(out / "report.md", markdown(document))
-    write_text(out / "report.html", html(document))
+    texts = {"json": json.dumps(document, indent=1, allow_nan=False) + "\n"}
+    texts |= {"md": markdown(document), "html": html(document)}
+    for kind, text in texts.items():
+        write_text(out / f"report.{kind}", text)
     if as_json:
         print_json(document)
     else:
         click.echo(document["cards"][0]["lines"][0])
-        click.echo(f"Written: {', '.join(str(out / f'report.{kind}') for kind in ('json', 'md', 'html'))}")
+        click.echo(f"Written: {', '.join(str(out / f'report.{kind}') for kind in texts)}")
     if not document["feasible"]:
         raise InfeasibleError(document["error"])
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.table import Table
 
-from slackwise.cli.inputs import Inputs, input_options
+from slackwise.cli.inputs import Inputs, input_options_without
 from slackwise.cli.options import check_output, json_option, out_option, print_json, write_json
 from slackwise.cli.progress import working
 from slackwise.cli.solve import backend_option, gap_option, seconds_option, workers_option
 from slackwise.cli.tables import console, number, trace_facts, trace_line
+from slackwise.errors import CheckError
 from slackwise.solver.result import Step
+
+if TYPE_CHECKING:
+    from slackwise.solver.confirm import Confirmed
+    from slackwise.solver.study import PlanStudy
 
 PLAN_OPTIONS = (
     click.option("--window", "window_s", type=float, default=300.0, show_default=True, help="Seconds of a window."),
@@ -57,7 +62,7 @@ def plan_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command()
-@input_options
+@input_options_without("gpus", "text_instances", "image_context", "force_bundle", "faults")
 @plan_options
 @click.option("--confirm", is_flag=True, help="Raise the headroom until the plan, replayed, meets the target.")
 @out_option
@@ -72,6 +77,7 @@ def command(inputs: Inputs, confirm: bool, out: Path | None, as_json: bool, **op
     from slackwise.solver.study import PlanRequest, plan_for
 
     check_output(out)
+    check_output(options["table_path"])
     trace = inputs.trace()
     request = PlanRequest.of(inputs.model, inputs.gpu, inputs.slo_factor, inputs.slo_scale, inputs.seed, options)
     with working("planning"):
@@ -84,7 +90,17 @@ def command(inputs: Inputs, confirm: bool, out: Path | None, as_json: bool, **op
     write_json(out, document)
     if as_json:
         print_json(document)
-        return
+    else:
+        _show(document, study, found)
+    if found is not None and not found.met:
+        raise CheckError(
+            f"replayed, the plan attains {found.run.attainment:.2%}, less than the target of {request.target:.2%}, and "
+            "more headroom does not help or has no room"
+        )
+
+
+def _show(document: dict[str, Any], study: PlanStudy, found: Confirmed | None) -> None:
+    """The plan, for people."""
     click.echo(trace_line(document["trace"]))
     result, plan = study.result, study.plan
     click.echo(f"Split: {plan.option.describe(study.data)}")
@@ -94,6 +110,15 @@ def command(inputs: Inputs, confirm: bool, out: Path | None, as_json: bool, **op
         f"Proof: bound {result.bound / 3600:,.1f} GPU-hours, gap {100 * (result.gap or 0.0):.2f} %, {result.status}; "
         f"built in {result.build_s:.1f} s, solved in {result.solve_s:.1f} s ({result.solver}, {result.version})"
     )
+    if found is None:
+        click.echo(
+            "Replay: not asked for; capacities are of Poisson traffic, --confirm tests the plan in the simulator"
+        )
+    else:
+        click.echo(
+            f"Replay: {found.run.attainment:.2%} of requests within the objectives, {found.run.gpu_s / 3600:,.1f} "
+            f"GPU-hours, with {found.headroom:.0%} headroom"
+        )
     console().print(_table(study.schedule()))
 
 

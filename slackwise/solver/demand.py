@@ -46,8 +46,8 @@ def demand(trace: Trace, window_s: float, burst: float = 0.0) -> Demand:
     Raises InputError for a window shorter than a bin, EmptyError if the trace has no window, ZeroDemandError if it has
     no request.
     """
-    if not window_s >= BIN_S:
-        raise InputError(f"window_s is {window_s:g}: it must be at least {BIN_S:g}")
+    if not BIN_S <= window_s < np.inf:
+        raise InputError(f"window_s is {window_s:g}: it must be at least {BIN_S:g} and finite")
     if len(trace) == 0:
         raise ZeroDemandError("the trace has no request in the window: nothing is demanded")
     first_s = float(np.floor(trace.arrival_s[0] / window_s)) * window_s

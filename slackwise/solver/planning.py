@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from slackwise.errors import InputError
+from slackwise.errors import GapError, InputError
 from slackwise.policies.features import ENCODE, PREFILL
 from slackwise.simulator.cluster import STAGES, TOPOLOGIES
 from slackwise.solver.demand import Demand
@@ -90,8 +90,9 @@ def mix_rates(
     """
     each = table.kinds[kind]
     bits = STAGES[each.stages]
-    text = 0.0 if each.stages == "E" else capacity_of(table, kind, TEXT, slo if bits & PREFILL else share, kappa)
-    image = capacity_of(table, kind, IMAGE, share, kappa)
+    texts, pictured = each.stages != "E" and demand.text_rps.any(), demand.image_rps.any()
+    text = capacity_of(table, kind, TEXT, slo if bits & PREFILL else share, kappa) if texts else 0.0
+    image = capacity_of(table, kind, IMAGE, share, kappa) if pictured else 0.0
     images = demand.images_per_s / table.images_per_request
     pictures = images if each.stages == "E" else np.maximum(images, demand.image_rps)
     busy = np.zeros_like(load) if each.stages == "E" else _over(demand.text_rps, text)
@@ -103,7 +104,10 @@ def mix_rates(
 
 def capacity_of(table: CapacityTable, kind: int, modality: str, share: float, kappa: float) -> float:
     """Requests per second of one modality that an instance serves within `share` of the TTFT objective."""
-    return table.curve(kind, modality).capacity_rps(share, kappa)
+    curve = table.curve(kind, modality)
+    if not curve.rates_rps:
+        raise GapError(f"the capacity table has no rate in the {modality} curve of {table.kinds[kind].name}")
+    return curve.capacity_rps(share, kappa)
 
 
 def _over(load: NDArray[np.float64], capacity: float) -> NDArray[np.float64]:

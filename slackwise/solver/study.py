@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -140,6 +141,8 @@ def plan_for(trace: Trace, request: PlanRequest, report: Report = lambda line: N
     for name in request.topologies:
         if name not in TOPOLOGIES:
             raise InputError(f"unknown topology '{name}'. Known: {', '.join(TOPOLOGIES)}")
+    if request.budget is not None and request.scenarios is not None:
+        raise InputError("give --scenarios or --budget, not both")
     base = demand(trace, request.window_s)
     table = capacity_table(trace, request, report)
     asked = base
@@ -184,10 +187,7 @@ def capacity_table(trace: Trace, request: PlanRequest, report: Report) -> Capaci
     path = request.table_path or _cache(trace, request)
     if path.exists():
         table = read_table(path)
-        if table.model != request.model or any(kind.gpu != request.gpu for kind in table.kinds):
-            raise InputError(
-                f"{path} is for {table.model} on {table.kinds[0].gpu}, not {request.model} on {request.gpu}"
-            )
+        _check_table(path, table, request)
         return table
     kinds = default_kinds(request.model, request.gpu, [TOPOLOGIES[each] for each in request.topologies])
     table = measure(
@@ -197,6 +197,18 @@ def capacity_table(trace: Trace, request: PlanRequest, report: Report) -> Capaci
         path.parent.mkdir(parents=True, exist_ok=True)
     write_table(path, table)
     return table
+
+
+def _check_table(path: Path, table: CapacityTable, request: PlanRequest) -> None:
+    """Raise InputError unless the table was measured for what is asked now."""
+    asked = [("model", table.model, request.model), ("share within the objectives", table.quantile, request.target)]
+    asked += [("GPU", kind.gpu, request.gpu) for kind in table.kinds]
+    objectives = request.objectives().to_json()
+    asked += [(f"objective {name}", table.objectives.get(name), value) for name, value in objectives.items()]
+    for what, has, wanted in asked:
+        same = math.isclose(has, wanted) if isinstance(has, float) and isinstance(wanted, float) else has == wanted
+        if not same:
+            raise InputError(f"{path} was measured for {what} {has}, not {wanted}: name another --table to measure one")
 
 
 def _cache(trace: Trace, request: PlanRequest) -> Path:

@@ -99,6 +99,8 @@ def table_from(document: Any) -> CapacityTable:
     if document["format"] != FORMAT:
         raise InputError(f"format is {document['format']!r}, not {FORMAT!r}")
     kinds = tuple(Kind(**each) for each in document["kinds"])
+    if not kinds:
+        raise GapError("the capacity table has no kind of instance")
     curves = tuple(_curve(each, kinds) for each in document["curves"])
     rest = {name: document[name] for name in names if name not in ("kinds", "curves")}
     return CapacityTable(kinds=kinds, curves=curves, **rest)

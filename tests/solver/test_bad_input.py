@@ -64,15 +64,55 @@ def test_each_bad_input_has_its_code_and_one_line(
     assert_one_line(capsys, says)
 
 
-@pytest.mark.parametrize("spoil", [without_a_rate, without_a_curve])
+def without_rates(document: dict[str, Any]) -> None:
+    document["curves"][1] |= {"rates_rps": [], "ttft_ratio": [], "tbt_ratio": []}
+
+
+def without_kinds(document: dict[str, Any]) -> None:
+    document |= {"kinds": [], "curves": []}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (without_a_rate, "curve of EPD TP-4"),
+        (without_a_curve, "curve of EPD TP-4"),
+        (without_rates, "no rate in the image curve of EPD TP-4"),
+        (without_kinds, "no kind of instance"),
+    ],
+)
 def test_a_table_with_a_gap_has_its_code(
-    spoil: Callable[[dict[str, Any]], None], table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    spoil: Callable[[dict[str, Any]], None], says: str, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     document = json.loads(table.read_text())
     spoil(document)
     (tmp_path / "gap.json").write_text(json.dumps(document))
     assert run(["solve", "provision", "synthetic", *HOUR, "--table", str(tmp_path / "gap.json")]) == 9
-    assert_one_line(capsys, "curve of EPD TP-4")
+    assert_one_line(capsys, says)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--slo-factor", "2"], "was measured for objective text_ttft_s"),
+        (["--target", "0.9"], "was measured for share within the objectives 0.95, not 0.9"),
+        (["--gpu", "H100"], "was measured for GPU A100-80GB, not H100"),
+        (["--scenarios", "5", "--budget", "1"], "not both"),
+        (["--window", "inf"], "window_s is inf"),
+        (["--faults", "mtbf_s=60"], "No such option '--faults'"),
+        (["--gpus", "64"], "No such option '--gpus'"),
+    ],
+)
+def test_what_would_have_no_effect_on_a_plan_is_refused(
+    words: list[str], says: str, table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["solve", "provision", "synthetic", *HOUR, "--table", str(table), *words]) == 2
+    assert_one_line(capsys, says)
+
+
+def test_a_table_that_cannot_be_written_is_refused_before_it_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["solve", "provision", "synthetic", *HOUR, "--table", "/no/such/folder/table.json"]) == 2
+    assert_one_line(capsys, "no such folder")
 
 
 def test_a_schedule_of_an_empty_window_has_its_code(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ from slackwise.cli.main import run
 from slackwise.solver.confirm import STEPS, confirmed
 from slackwise.solver.measure import default_kinds, measure
 from slackwise.solver.provisioning.validator import violations
-from slackwise.solver.replay import replay
+from slackwise.solver.replay import Replayed, replay
 from slackwise.solver.study import PlanRequest, plan_for
 from slackwise.solver.table import write_table
 from slackwise.traces import scale_rate, synthesize
@@ -56,3 +56,15 @@ def test_the_command_confirms_if_asked(path: Path, capsys: pytest.CaptureFixture
     replayed = json.loads(capsys.readouterr().out)["replay"]
     assert replayed["met"]
     assert replayed["attainment"] >= 0.95
+
+
+def test_a_plan_that_misses_its_target_is_shown_and_fails(
+    path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missed = Replayed(attainment=0.9, ttft_attainment=0.9, gpu_s=3600.0, ttft_p99_s=1.0, requests=10)
+    monkeypatch.setattr(Replayed, "of", lambda result: missed)
+    words = ["solve", "provision", "synthetic", "--from", "30h", "--hours", "0.2", "--table", str(path), "--confirm"]
+    assert run(words) == 5
+    shown = capsys.readouterr()
+    assert "Replay: 90.00% of requests" in shown.out
+    assert "attains 90.00%, less than the target of 95.00%" in shown.err
