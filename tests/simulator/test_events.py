@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from slackwise.errors import InputError
 from slackwise.simulator import EventLog, Result, Simulation, event_log, result_of
+from slackwise.simulator.faults import Fault
 from slackwise.simulator.log import KINDS
 from tests.simulator.cases import (
     DECODER_ONLY,
@@ -115,7 +116,10 @@ def test_every_kind_of_event_happens_and_none_is_missed() -> None:
     moved.drain(0)
     moved.start(0, seconds=0.1)
     moved.run_until()
-    found = {kind for each in (run, other, *late, moved) for kind in event_log(each).rows.kind}
+    crashed = Simulation(trace_of(rows), configuration(monolith(DECODER_ONLY)), OBJECTIVES, log=PLENTY)
+    crashed.inject([Fault(0.1, 0, "crash", 1.0)])
+    crashed.run_until()
+    found = {kind for each in (run, other, *late, moved, crashed) for kind in event_log(each).rows.kind}
     assert found == set(range(len(KINDS)))
 
 
