@@ -125,6 +125,10 @@ class Inputs:
         cluster = found.cluster
         if self.text_instances is None or cluster.topology != "E+PD":
             return found
+        if len(cluster.pools) != 2 or not cluster.one_gpu:
+            raise InputError(
+                f"--text-instances needs one pool of a kind and one kind of GPU: change {found.name} itself"
+            )
         encoder, text = (pool.engine for pool in cluster.pools)
         resized = disaggregated(cluster.model, cluster.gpu, cluster.gpus, self.text_instances, text, encoder)
         return replace(found, cluster=replace(cluster, pools=resized.pools))

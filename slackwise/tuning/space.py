@@ -205,7 +205,9 @@ def _named(role: str, names: str) -> tuple[str, ...]:
 def _has_layout(cluster: Cluster) -> bool:
     sizes = {pool.stages: pool.tensor_parallel for pool in cluster.pools}
     known = sizes in ({"EPD": TENSOR_PARALLEL}, {"E": 1, "PD": TENSOR_PARALLEL})
-    simple = isinstance(cluster.placement, str) and all(pool.most is None for pool in cluster.pools)
+    simple = isinstance(cluster.placement, str) and all(
+        pool.most is None and pool.gpu is None for pool in cluster.pools
+    )
     return known and simple and len(cluster.pools) == len(sizes) and cluster.gpus % TENSOR_PARALLEL == 0
 
 

@@ -234,9 +234,9 @@ def interval_words(difference: Difference) -> str:
 
 
 def _presets(start: Configuration) -> Sequence[Configuration]:
-    """The presets that fit the start's GPUs, but for the start itself."""
+    """The presets that fit the start's GPUs, but for the start itself; none if those are of several kinds."""
     found, cluster = [], start.cluster
-    for name in PRESETS:
+    for name in PRESETS if cluster.one_gpu else ():
         try:
             made = preset(name, cluster.model, cluster.gpu, cluster.gpus)
         except InputError:

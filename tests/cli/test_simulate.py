@@ -235,6 +235,16 @@ def test_a_configuration_for_another_model_is_refused(capsys: pytest.CaptureFixt
     assert "is for InternVL2.5-26B" in line
 
 
+def test_text_instances_of_several_pools_of_a_kind_are_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    pools = 2 * ['stages = "E"\ninstances = 4'] + ['stages = "PD"\ninstances = 2\ntensor_parallel = 4']
+    path = tmp_path / "mine.toml"
+    path.write_text('base = "modserve"\n' + "".join(f"[[cluster.pools]]\n{each}\n" for each in pools), encoding="utf-8")
+    line = refusal(capsys, "simulate", *QUICK, "--config", str(path), "--text-instances", "2")
+    assert "--text-instances needs one pool of a kind" in line
+
+
 def test_faults_are_told_and_whom_they_hit_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
     troubled = (
         "simulate",
