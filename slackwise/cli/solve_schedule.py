@@ -75,6 +75,11 @@ def command(
     click.echo(f"Cluster: {document['cluster']}")
     click.echo(objective_line(objectives))
     console().print(_rungs(document))
+    if search := ladder.search:
+        click.echo(
+            f"Search: {search.status}; built in {search.build_s:.1f} s, solved in {search.solve_s:.1f} s "
+            f"({search.solver}, {search.version})"
+        )
     console().print(_regrets(document))
 
 

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slackwise.cli.main import run
-from slackwise.errors import EmptyError, InputError
+from slackwise.errors import EmptyError, InputError, LimitError
 from slackwise.policies.registry import policies
 from slackwise.simulator import Cluster, Simulation, isolated, preset
-from slackwise.solver.result import OPTIMAL, Limits
+from slackwise.solver.result import LIMIT, OPTIMAL, Limits
 from slackwise.solver.schedule.bounds import time_indexed, trivial
 from slackwise.solver.schedule.full import least_cost_serial
 from slackwise.solver.schedule.intervals import interval_bound
@@ -171,6 +171,24 @@ def test_eighty_requests_on_four_servers_are_solved_and_the_interval_lp_comes_cl
     assert 0.8 * found.objective <= interval_bound(problem) <= found.objective
 
 
+def test_a_limit_before_any_timetable_leaves_the_bound_of_the_interval_lp() -> None:
+    problem = serial_window(80, machines=4, folds=2).serial()
+    found = fewest_late_serial(problem, Limits(gap=0.0, work=0.0))
+    assert found.status == LIMIT
+    assert found.bound == interval_bound(problem) > 0
+    with pytest.raises(LimitError, match="the objective is"):
+        found.required()
+
+
+def test_fingerprints_tell_windows_objectives_and_large_fleets_apart() -> None:
+    window, limits = serial_window(4), Limits(work=0.1)
+    other = replace(window, trace=serial_window(4, start_h=60.0).trace)
+    fluid = [fewest_late(relaxation(each.run()), limits).fingerprint for each in (window, other)]
+    exact = [least_cost_serial(window.serial(), each, limits).fingerprint for each in (TARDINESS, TTFT)]
+    large = [fewest_late_serial(replace(window.serial(), machines=each), limits).fingerprint for each in (256, 512)]
+    assert len({*fluid, *exact, *large}) == 6
+
+
 def test_only_a_serial_fleet_has_a_timetable_and_an_empty_window_none() -> None:
     window = serial_window(5)
     several = replace(window, sequences=None)
@@ -189,6 +207,7 @@ def test_the_command_shows_bounds_and_regrets(capsys: pytest.CaptureFixture[str]
     assert run([*words, "--work", "0.5"]) == 0
     shown = capsys.readouterr().out
     assert "CP-SAT late requests" in shown
+    assert "built in" in shown
     assert "Regret to the best possible" in shown
     assert run([*words, "--objective", "ttft", "--work", "0.2", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ def least_cost_serial(
     Every request is an interval of its whole service, at most `machines` overlap; it costs its tardiness or its time to
     the first token. `first_token_s` are those of a schedule to start from. `solution` is a Timetable.
     """
-    cp = cp_model()
+    begun, cp = time.perf_counter(), cp_model()
     model, count = cp.CpModel(), problem.count
     release, first, busy, due = problem.ticks(TICK_S)
     if objective == TARDINESS:  # a request that misses its TBT objective may still be in time
@@ -44,6 +45,7 @@ def least_cost_serial(
         for at, begin in enumerate(np.floor((first_token_s - problem.first_s) / TICK_S)):
             model.add_hint(starts[at], max(int(release[at]), int(begin)))
     solver, steps = cp_solver(limits), trajectory(TICK_S if objective != LATE else 1.0)
+    build_s = time.perf_counter() - begun
     status = solver.solve(model, steps)
     best, timetable, bound = None, None, 0.0
     if status in (cp.OPTIMAL, cp.FEASIBLE):
@@ -61,8 +63,14 @@ def least_cost_serial(
         seed=limits.seed,
         workers=limits.workers,
         fingerprint=fingerprint(
-            {"problem": problem.digest(), "limits": vars(limits) | {"seconds": None}, "v": version}
+            {
+                "problem": problem.digest(),
+                "objective": objective,
+                "limits": vars(limits) | {"seconds": None},
+                "v": version,
+            }
         ),
+        build_s=build_s,
         solve_s=solver.wall_time,
         trajectory=(*steps.steps, Step("end of search", best, bound)),
         solution=timetable,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ def fewest_late(relaxed: Relaxation, limits: Limits) -> SolveResult:
     For every interval [a, b] and every stage, the work of the requests in time that are released in it and due in it
     is at most machines x (b - a) (energetic reasoning, Erschler and Lopez 1990). The largest stage counts.
     """
-    cp = cp_model()
+    begun, cp = time.perf_counter(), cp_model()
     model, count = cp.CpModel(), len(relaxed.arrival_s)
     late = [model.new_bool_var(f"late[request={at}]") for at in range(count)]
     alone = relaxed.cost(LATE, relaxed.arrival_s + relaxed.least_ttft_s)
@@ -36,7 +37,7 @@ def fewest_late(relaxed: Relaxation, limits: Limits) -> SolveResult:
     for stage in relaxed.stages_for(LATE):
         _energy(model, relaxed, stage, late)
     model.minimize(sum(late))
-    return _solved(model, limits, relaxed.constant(LATE), {"late": count})
+    return _solved(model, limits, relaxed.constant(LATE), relaxed.digest(), time.perf_counter() - begun)
 
 
 def _energy(model: Any, relaxed: Relaxation, stage: Stage, late: list[Any]) -> None:
@@ -66,7 +67,7 @@ def fewest_late_serial(problem: SerialProblem, limits: Limits) -> SolveResult:
     Rows of compulsory intervals (intervals.py) say the same for single times, and the bound of their LP is a row too:
     they only speed it up.
     """
-    cp = cp_model()
+    begun, cp = time.perf_counter(), cp_model()
     model, count = cp.CpModel(), problem.count
     release, first, busy, due = problem.ticks(TICK_S)
     horizon = int(release.max() + busy.sum() + 1)
@@ -84,12 +85,13 @@ def fewest_late_serial(problem: SerialProblem, limits: Limits) -> SolveResult:
     must = compulsory(problem, parts=1)
     for crowd in must.crowds(problem.machines):
         model.add(sum(kept[must.request[each]] for each in crowd) <= problem.machines)
-    model.add(sum(kept) <= count - int(interval_bound(problem)))
+    least = interval_bound(problem)
+    model.add(sum(kept) <= count - int(least))
     model.maximize(sum(kept))
-    solver = cp_solver(limits)
+    solver, build_s = cp_solver(limits), time.perf_counter() - begun
     status = solver.solve(model)
     version = solver_version()
-    best, bound, timetable = None, 0.0, None
+    best, bound, timetable = None, float(int(least)), None
     if status in (cp.OPTIMAL, cp.FEASIBLE):
         in_time = np.array([solver.value(each) == 1 for each in kept])
         at_tick = np.array([solver.value(each) for each in starts])
@@ -108,6 +110,7 @@ def fewest_late_serial(problem: SerialProblem, limits: Limits) -> SolveResult:
         fingerprint=fingerprint(
             {"problem": problem.digest(), "limits": vars(limits) | {"seconds": None}, "v": version}
         ),
+        build_s=build_s,
         solve_s=solver.wall_time,
         trajectory=(Step("end of search", best, bound),),
         solution=timetable,
@@ -120,7 +123,7 @@ def _verdict(status: int, best: float | None, bound: float) -> str:
     return OPTIMAL if status == cp_model().OPTIMAL and best - bound < 1e-6 else FEASIBLE
 
 
-def _solved(model: Any, limits: Limits, constant: float, about: dict[str, int]) -> SolveResult:
+def _solved(model: Any, limits: Limits, constant: float, digest: str, build_s: float) -> SolveResult:
     cp, solver = cp_model(), cp_solver(limits)
     status = solver.solve(model)
     found = status in (cp.OPTIMAL, cp.FEASIBLE)
@@ -134,6 +137,7 @@ def _solved(model: Any, limits: Limits, constant: float, about: dict[str, int]) 
         version=version,
         seed=limits.seed,
         workers=limits.workers,
-        fingerprint=fingerprint({**about, "limits": vars(limits) | {"seconds": None}, "v": version}),
+        fingerprint=fingerprint({"late": digest, "limits": vars(limits) | {"seconds": None}, "v": version}),
+        build_s=build_s,
         solve_s=solver.wall_time,
     )

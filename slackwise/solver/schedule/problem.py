@@ -9,6 +9,7 @@ whole image on two instances at once, or spend fewer instance-seconds on a reque
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +60,15 @@ class Relaxation:
     stages: tuple[Stage, ...]
     rejected: int
     to_the_end: tuple[Stage, ...] = ()  # for LATE: up to the last token, which has to come in time too
+
+    def digest(self) -> str:
+        """Of all numbers."""
+        found = hashlib.sha256(b"".join(each.tobytes() for each in (self.arrival_s, self.due_s, self.least_ttft_s)))
+        for stage in (*self.stages, *self.to_the_end):
+            found.update(f"{stage.name} {stage.machines}".encode())
+            found.update(b"".join(each.tobytes() for each in (stage.work_s, stage.release_s, stage.tail_s)))
+        found.update(str(self.rejected).encode())
+        return found.hexdigest()
 
     def stages_for(self, objective: str) -> tuple[Stage, ...]:
         """The stages that bound an objective."""

@@ -58,7 +58,7 @@ class SerialProblem:
     def digest(self) -> str:
         """Of all numbers."""
         columns = (self.arrival_s, self.due_s, self.first_s, self.busy_s, self.tbt_late.astype(float))
-        return hashlib.sha256(b"".join(each.tobytes() for each in columns) + bytes([self.machines])).hexdigest()
+        return hashlib.sha256(b"".join(each.tobytes() for each in columns) + str(self.machines).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
