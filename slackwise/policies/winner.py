@@ -9,7 +9,6 @@ import json
 import os
 import platform
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
 import numba
@@ -17,7 +16,7 @@ import numpy as np
 
 import slackwise
 from slackwise.errors import InputError
-from slackwise.files import write_text
+from slackwise.files import read_json, write_text
 from slackwise.policies.bundle import Policies
 from slackwise.policies.golden import Golden, golden_from, replay_golden
 from slackwise.policies.golden_plan import GoldenPlan
@@ -95,12 +94,7 @@ def read_winner(path: str | os.PathLike[str], modules: bool = False) -> Winner:
 
     Raises InputError if it cannot be read or is not valid, CheckError if the policies here decide differently.
     """
-    try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON: {error}") from None
+    document = read_json(path)
     return Winner.from_dict(document, modules)
 
 

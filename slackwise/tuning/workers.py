@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Protocol
 
+from slackwise.interrupts import interrupts_held
 from slackwise.simulator import Configuration
 from slackwise.tuning.trials import Measured, Task, measure
 
@@ -59,7 +60,7 @@ def workers(task: Task, jobs: int) -> Iterator[Workers]:
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_prepare, initargs=(task,))
     try:
-        with _interrupts_held():
+        with interrupts_held():
             started = [pool.submit(_ready) for _ in range(jobs)]
         for each in started:
             each.result()
@@ -91,16 +92,3 @@ def _result(future: Future[Measured]) -> Measured:
         return future.result()
     except BrokenProcessPool:
         raise RuntimeError("a process of the search ended unexpectedly; --resume goes on with what was done") from None
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[Any]:
-    """Ctrl-C reaches this process after the block, and processes started in it never: this one ends them."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

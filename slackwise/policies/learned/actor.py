@@ -16,14 +16,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from slackwise.errors import CheckError, InputError
-from slackwise.files import write_text
+from slackwise.files import read_json, write_text
 from slackwise.policies.keys import checked_keys
 
 VERSION = 1
@@ -160,12 +159,7 @@ def read_actor(path: str | os.PathLike[str]) -> Actor:
 
     Raises InputError if there is none, CheckError if it decides differently here.
     """
-    try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON: {error}") from None
+    document = read_json(path)
     if isinstance(document, dict) and "actor" in document:
         document = document["actor"]
     if not isinstance(document, dict):
