@@ -96,8 +96,8 @@ def command(
     Leaves config.json, study.journal (Optuna), trials.json, comparison.json and winner.json in --out. After Ctrl-C,
     --resume goes on.
     """
+    from slackwise.interrupts import interruptible
     from slackwise.tuning.goals import COST, bound, goals
-    from slackwise.tuning.interrupts import interruptible
     from slackwise.tuning.ray_workers import ray_workers
     from slackwise.tuning.samplers import find_sampler
     from slackwise.tuning.space import space_of
