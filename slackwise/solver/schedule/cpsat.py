@@ -1,11 +1,13 @@
-"""CP-SAT under our limits."""
+"""CP-SAT under our limits, and what a search of it came to."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from slackwise.optional import require
-from slackwise.solver.result import Limits, Step
+from slackwise.solver.backend import solver_version
+from slackwise.solver.result import Limits, SolveResult, Step, fingerprint
 
 
 def cp_model() -> Any:
@@ -39,3 +41,32 @@ def trajectory(unit: float) -> Any:
             self.steps.append(Step(name, unit * self.objective_value, unit * self.best_objective_bound))
 
     return Trajectory()
+
+
+def searched(
+    solver: Any,
+    limits: Limits,
+    question: Mapping[str, Any],
+    status: str,
+    objective: float | None,
+    bound: float,
+    build_s: float,
+    steps: tuple[Step, ...] = (),
+    solution: Any = None,
+) -> SolveResult:
+    """What `solver` found; the fingerprint is of the `question` and of all limits but wall-clock seconds."""
+    version = solver_version()
+    return SolveResult(
+        status=status,
+        objective=objective,
+        bound=bound,
+        solver="cp-sat",
+        version=version,
+        seed=limits.seed,
+        workers=limits.workers,
+        fingerprint=fingerprint({**question, "limits": vars(limits) | {"seconds": None}, "v": version}),
+        build_s=build_s,
+        solve_s=solver.wall_time,
+        trajectory=steps,
+        solution=solution,
+    )

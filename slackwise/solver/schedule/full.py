@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from slackwise.solver.backend import solver_version
-from slackwise.solver.result import FEASIBLE, LIMIT, OPTIMAL, Limits, SolveResult, Step, fingerprint
-from slackwise.solver.schedule.cpsat import cp_model, cp_solver, trajectory
+from slackwise.solver.result import FEASIBLE, LIMIT, OPTIMAL, Limits, SolveResult, Step
+from slackwise.solver.schedule.cpsat import cp_model, cp_solver, searched, trajectory
 from slackwise.solver.schedule.problem import LATE, TARDINESS
 from slackwise.solver.schedule.serial import SerialProblem
 
@@ -53,27 +52,16 @@ def least_cost_serial(
         best = timetable.cost(problem, objective)
     if status != cp.UNKNOWN:
         bound = max(0.0, solver.best_objective_bound * TICK_S - _rounding_s(problem, objective))
-    version = solver_version()
-    return SolveResult(
-        status=LIMIT if best is None else OPTIMAL if status == cp.OPTIMAL else FEASIBLE,
-        objective=best,
-        bound=bound,
-        solver="cp-sat",
-        version=version,
-        seed=limits.seed,
-        workers=limits.workers,
-        fingerprint=fingerprint(
-            {
-                "problem": problem.digest(),
-                "objective": objective,
-                "limits": vars(limits) | {"seconds": None},
-                "v": version,
-            }
-        ),
-        build_s=build_s,
-        solve_s=solver.wall_time,
-        trajectory=(*steps.steps, Step("end of search", best, bound)),
-        solution=timetable,
+    return searched(
+        solver,
+        limits,
+        {"problem": problem.digest(), "objective": objective},
+        LIMIT if best is None else OPTIMAL if status == cp.OPTIMAL else FEASIBLE,
+        best,
+        bound,
+        build_s,
+        (*steps.steps, Step("end of search", best, bound)),
+        timetable,
     )
 
 

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from slackwise.solver.backend import solver_version
-from slackwise.solver.result import FEASIBLE, LIMIT, OPTIMAL, Limits, SolveResult, Step, fingerprint
-from slackwise.solver.schedule.cpsat import cp_model, cp_solver
+from slackwise.solver.result import FEASIBLE, LIMIT, OPTIMAL, Limits, SolveResult, Step
+from slackwise.solver.schedule.cpsat import cp_model, cp_solver, searched
 from slackwise.solver.schedule.intervals import compulsory, interval_bound
 from slackwise.solver.schedule.problem import LATE, Relaxation, Stage
 from slackwise.solver.schedule.serial import SerialProblem
@@ -90,7 +89,6 @@ def fewest_late_serial(problem: SerialProblem, limits: Limits) -> SolveResult:
     model.maximize(sum(kept))
     solver, build_s = cp_solver(limits), time.perf_counter() - begun
     status = solver.solve(model)
-    version = solver_version()
     best, bound, timetable = None, float(int(least)), None
     if status in (cp.OPTIMAL, cp.FEASIBLE):
         in_time = np.array([solver.value(each) == 1 for each in kept])
@@ -99,22 +97,9 @@ def fewest_late_serial(problem: SerialProblem, limits: Limits) -> SolveResult:
         best = timetable.cost(problem, LATE)
     if status != cp.UNKNOWN:
         bound = float(count - math.floor(solver.best_objective_bound + 1e-6))
-    return SolveResult(
-        status=_verdict(status, best, bound),
-        objective=best,
-        bound=bound,
-        solver="cp-sat",
-        version=version,
-        seed=limits.seed,
-        workers=limits.workers,
-        fingerprint=fingerprint(
-            {"problem": problem.digest(), "limits": vars(limits) | {"seconds": None}, "v": version}
-        ),
-        build_s=build_s,
-        solve_s=solver.wall_time,
-        trajectory=(Step("end of search", best, bound),),
-        solution=timetable,
-    )
+    steps = (Step("end of search", best, bound),)
+    verdict, question = _verdict(status, best, bound), {"problem": problem.digest()}
+    return searched(solver, limits, question, verdict, best, bound, build_s, steps, timetable)
 
 
 def _verdict(status: int, best: float | None, bound: float) -> str:
@@ -128,16 +113,6 @@ def _solved(model: Any, limits: Limits, constant: float, digest: str, build_s: f
     status = solver.solve(model)
     found = status in (cp.OPTIMAL, cp.FEASIBLE)
     bound = 0.0 if status == cp.UNKNOWN else math.ceil(solver.best_objective_bound - 1e-6)
-    version = solver_version()
-    return SolveResult(
-        status=OPTIMAL if status == cp.OPTIMAL else FEASIBLE if found else LIMIT,
-        objective=solver.objective_value + constant if found else None,
-        bound=float(bound) + constant,
-        solver="cp-sat",
-        version=version,
-        seed=limits.seed,
-        workers=limits.workers,
-        fingerprint=fingerprint({"late": digest, "limits": vars(limits) | {"seconds": None}, "v": version}),
-        build_s=build_s,
-        solve_s=solver.wall_time,
-    )
+    verdict = OPTIMAL if status == cp.OPTIMAL else FEASIBLE if found else LIMIT
+    objective = solver.objective_value + constant if found else None
+    return searched(solver, limits, {"late": digest}, verdict, objective, float(bound) + constant, build_s)
