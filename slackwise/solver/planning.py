@@ -25,6 +25,12 @@ IDLE = 1000.0
 """Where a class has nothing to do an instance counts as serving this many times the load."""
 
 
+def check_inflation(kappa: float, slo: float, levels: int) -> None:
+    """Raise InputError for factors on delays or objectives, or levels of the split, out of range."""
+    if not kappa >= 1.0 or not slo > 0.0 or levels < 1:
+        raise InputError(f"kappa {kappa:g} must be at least 1, slo {slo:g} positive and levels {levels} at least 1")
+
+
 def plan_data(
     demand: Demand,
     table: CapacityTable,
@@ -42,8 +48,7 @@ def plan_data(
     Capacities are taken with delays inflated by `kappa` and objectives `slo` times as long. Without `topologies`,
     every one whose classes the table has. Raises GapError for a gap in the table, InputError for values out of range.
     """
-    if not kappa >= 1.0 or not slo > 0.0 or levels < 1:
-        raise InputError(f"kappa {kappa:g} must be at least 1, slo {slo:g} positive and levels {levels} at least 1")
+    check_inflation(kappa, slo, levels)
     stages = {kind.stages for kind in table.kinds}
     chosen = tuple(topologies or (name for name, classes in TOPOLOGIES.items() if set(classes) <= stages))
     if not chosen:

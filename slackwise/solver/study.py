@@ -21,7 +21,7 @@ from slackwise.simulator import Cluster, Objectives, Pool, isolated
 from slackwise.simulator.cluster import TOPOLOGIES
 from slackwise.solver.demand import Demand, budgeted, demand, scenarios
 from slackwise.solver.measure import REFERENCE_PARALLEL, default_kinds, measure
-from slackwise.solver.planning import plan_data
+from slackwise.solver.planning import check_inflation, plan_data
 from slackwise.solver.provisioning.data import DEFAULT_TERMS, PlanData, Terms
 from slackwise.solver.provisioning.explain import explain, sentence
 from slackwise.solver.provisioning.plan import Plan
@@ -60,6 +60,9 @@ class PlanRequest:
     table_path: Path | None = None
     limits: Limits = DEFAULT_LIMITS
     backend: str = "highs"
+
+    def __post_init__(self) -> None:
+        check_inflation(self.kappa, self.slo, self.levels)  # before anything is measured
 
     @classmethod
     def of(

@@ -110,6 +110,11 @@ def test_what_would_have_no_effect_on_a_plan_is_refused(
     assert_one_line(capsys, says)
 
 
+def test_a_factor_out_of_range_is_refused_before_a_table_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["solve", "provision", "synthetic", *HOUR, "--kappa", "nan"]) == 2
+    assert "measuring" not in capsys.readouterr().err
+
+
 def test_a_table_that_cannot_be_written_is_refused_before_it_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["solve", "provision", "synthetic", *HOUR, "--table", "/no/such/folder/table.json"]) == 2
     assert_one_line(capsys, "no such folder")
