@@ -262,6 +262,9 @@ def order_kept(state: State) -> Iterator[str]:
     first = int(np.argmin(state.engines.step_end_s))
     if state.matches.winner[1] != first:
         yield f"instance {state.matches.winner[1]} leads the tournament, not {first}"
+    played = state.matches.key[state.clock[0].leaves :][: len(state.engines)]
+    if np.any(played != state.engines.step_end_s) or state.matches.key[1] != state.engines.step_end_s[first]:
+        yield "the tournament does not know when steps end"
 
 
 def decisions_counted(state: State) -> Iterator[str]:

@@ -283,7 +283,8 @@ ARRIVAL = np.dtype([("ready_s", "f8"), ("request", "i8")])
 """A request as it reaches the router: in order of time, then of the trace; later than it arrived if preprocessed."""
 
 DRAW = np.dtype([("value", "f8")])
-MATCH = np.dtype([("winner", "i8")])
+MATCH = np.dtype([("key", "f8"), ("winner", "i8")])
+"""A node of the tournament of next events: the earliest step end below it, and whose it is (-1: nobody)."""
 TOKENS = np.dtype([("tokens", "i8")])
 
 LOG = np.dtype(
@@ -518,7 +519,7 @@ def allocate(
     state.clock[0].most_images = requests.images.max() if len(requests) else 0
     state.jobs.free = np.arange(jobs)[::-1]
     state.clock[0].free_jobs = jobs
-    state.matches.winner = -1
+    state.matches.key, state.matches.winner = np.inf, -1
     state.matches.winner[leaves : leaves + instances] = np.arange(instances)
     state.matches.winner[1] = 0  # all idle: every match is a tie, which the lower index wins
     for node in range(leaves - 1, 0, -1):

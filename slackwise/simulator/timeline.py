@@ -11,11 +11,14 @@ from slackwise.simulator.tables import engine_of, match_of
 @part
 def replay(s: Any, instance: int) -> None:
     """Replay the matches of `instance` after its step end changed; ties go to the lower index."""
-    node = (s.leaves + instance) >> 1
-    while node >= 1:
-        left, right = match_of(s, 2 * node).winner, match_of(s, 2 * node + 1).winner
-        if right < 0 or (left >= 0 and engine_of(s, left).step_end_s <= engine_of(s, right).step_end_s):
-            match_of(s, node).winner = left
-        else:
-            match_of(s, node).winner = right
+    node, key, winner = s.leaves + instance, engine_of(s, instance).step_end_s, instance
+    match_of(s, node).key = key
+    while node > 1:
+        other = match_of(s, node ^ 1)
+        loses = other.key < key or (other.key == key and node & 1 == 1)
+        key, winner = (other.key, other.winner) if loses else (key, winner)
         node >>= 1
+        mine = match_of(s, node)
+        if mine.winner == winner and mine.key == key:
+            return  # nor does anything change above
+        mine.key, mine.winner = key, winner
