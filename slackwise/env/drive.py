@@ -1,6 +1,6 @@
 """Many runs moved in one call: the kernel over one clock after another.
 
-Handing fourteen functions and arrays to compiled code costs some 150 us; here once for all lanes. The kernel itself
+Handing seventeen functions and arrays to compiled code costs some 150 us; here once for all lanes. The kernel itself
 comes in as a function too, so that nothing of it is compiled again.
 """
 
@@ -13,6 +13,7 @@ from numba import float64, from_dtype, int64, types
 from slackwise.jit import compiled
 from slackwise.policies.compilation import POLICY, stamped
 from slackwise.simulator.kernel import _SIGNATURE
+from slackwise.simulator.scan import SCAN_TYPE
 from slackwise.simulator.state import CLOCK
 
 
@@ -28,6 +29,9 @@ def _drive(
     batching: Any,
     decode_routing: Any,
     admission: Any,
+    encode_scan: Any,
+    scan: Any,
+    decode_scan: Any,
     encode_routing_params: Any,
     encode_batching_params: Any,
     chunking_params: Any,
@@ -48,6 +52,9 @@ def _drive(
             batching,
             decode_routing,
             admission,
+            encode_scan,
+            scan,
+            decode_scan,
             encode_routing_params,
             encode_batching_params,
             chunking_params,
@@ -60,7 +67,6 @@ def _drive(
 
 _KERNEL = types.FunctionType(_SIGNATURE)
 _CLOCKS = from_dtype(CLOCK)[::1]
-drive = compiled(types.void(_KERNEL, _CLOCKS, float64[::1], int64[::1], *([POLICY] * 7), *([float64[::1]] * 7)))(
-    stamped(_drive, repr(CLOCK))
-)
+_DECIDERS = (*([POLICY] * 7), *([SCAN_TYPE] * 3), *([float64[::1]] * 7))
+drive = compiled(types.void(_KERNEL, _CLOCKS, float64[::1], int64[::1], *_DECIDERS))(stamped(_drive, repr(CLOCK)))
 """drive(kernel.run, clocks, until_s, status, *functions, *params): CLOCK (k,), float64 (k,), int64 (k,)."""

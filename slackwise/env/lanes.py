@@ -16,6 +16,7 @@ from slackwise.env.watch import EPISODE, look
 from slackwise.policies.learned.features import Transform, features
 from slackwise.simulator import Simulation
 from slackwise.simulator.kernel import FULL, run
+from slackwise.simulator.simulation import kernel_arguments
 from slackwise.simulator.state import CLOCK, records
 from slackwise.traces import Trace
 from slackwise.traces.timestamps import parse_time_ns
@@ -155,8 +156,7 @@ class Lanes:
         if len(chosen) == 1:
             chosen[0].run_until(float(until_s[0]))
             return
-        decisions = chosen[0].decisions
-        arguments = [policy.compiled for policy, _ in decisions] + [params for _, params in decisions]
+        arguments = kernel_arguments(chosen[0].decisions)
         clocks, status = self.clocks[lanes], np.zeros(len(chosen), np.int64)
         drive(run, clocks, until_s, status, *arguments)
         while (status == FULL).any():

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from slackwise.jit import part
 from slackwise.policies.features import NOT_QUEUED
 from slackwise.policies.lookup import MONOTONE, SCAN, STATIC, TURN
 from slackwise.simulator.cache import show_cached
 from slackwise.simulator.index import drawn, lead, note_change, search, update
 from slackwise.simulator.log import ROUTED, note
-from slackwise.simulator.tables import draw_of, group_of, instance_of, progress_of, ready_at, request_of, shown_of
+from slackwise.simulator.tables import draw_of, group_of, instance_of, progress_of, ready_at, ready_list, request_of
 
 
 @part
-def choose(s: Any, group: int, request: int, now: float, policy: Any, params: Any) -> int:
+def choose(s: Any, group: int, request: int, now: float, policy: Any, scan: Any, params: Any) -> int:
     """The ready instance of `group` with the lowest cost, ties to the lowest index; there has to be one.
 
     The caller counts and notes the work.
@@ -30,7 +28,7 @@ def choose(s: Any, group: int, request: int, now: float, policy: Any, params: An
     if members.way == SCAN:
         if s.caching == 1:
             show_cached(s, group, request, 1)
-        best = scan(s, group, request, now, policy, params)
+        best = scan(request_of(s, request), s.shown_at, ready_list(s, group), members.ready, now, params)
         if s.caching == 1:
             show_cached(s, group, request, 0)
     elif members.way == STATIC:
@@ -44,19 +42,6 @@ def choose(s: Any, group: int, request: int, now: float, policy: Any, params: An
         best = drawn(s, group, request, now, policy, params)
     note(s, ROUTED, request, best, request_of(s, request).job_images, 0)
     instance_of(s, best).assigned += 1
-    return best
-
-
-@part
-def scan(s: Any, group: int, request: int, now: float, policy: Any, params: Any) -> int:
-    """Every ready instance is asked about."""
-    members = group_of(s, group)
-    best, best_cost = members.lead, np.inf
-    for at in range(members.ready):
-        instance = ready_at(s, group, at).instance
-        cost = policy(request_of(s, request), shown_of(s, instance), now, params)
-        if cost < best_cost:
-            best, best_cost = instance, cost
     return best
 
 

@@ -112,7 +112,9 @@ def enqueue_job(s: Any, job: int, now: float, policies: Any) -> int:
     """Route a job and queue it; return its encoder."""
     request = job_of(s, job).request
     describe_job(s, job)
-    encoder = choose(s, ENCODING, request, now, policies.encode_routing, policies.encode_routing_params)
+    encoder = choose(
+        s, ENCODING, request, now, policies.encode_routing, policies.encode_scan, policies.encode_routing_params
+    )
     seen, entry, engine = instance_of(s, encoder), request_of(s, request), engine_of(s, encoder)
     if job_is_cached(s, encoder, job):
         find_job(s, encoder, job, now)

@@ -33,7 +33,9 @@ def hand_over(s: Any, instance: int, request: int, now: float, policies: Any) ->
 def send_kv(s: Any, request: int, now: float, policies: Any) -> None:
     """Route a prefilled request to a decode instance and send its KV cache."""
     progress = progress_of(s, request)
-    progress.instance = choose(s, DECODING, request, now, policies.decode_routing, policies.decode_routing_params)
+    progress.instance = choose(
+        s, DECODING, request, now, policies.decode_routing, policies.decode_scan, policies.decode_routing_params
+    )
     instance_of(s, progress.instance).waiting += 1
     note_change(s, progress.instance)
     arrives_s = transmit(s, request, progress.holder, kv_cache_s(s, request, progress.holder), now)

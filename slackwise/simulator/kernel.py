@@ -19,6 +19,7 @@ from slackwise.simulator.log import ARRIVED, note
 from slackwise.simulator.mishaps import obey
 from slackwise.simulator.overlap import land, send_held
 from slackwise.simulator.queueing import assign, deliver, interrupt
+from slackwise.simulator.scan import SCAN_TYPE
 from slackwise.simulator.state import CLOCK, DECODING, ENCODING, PREFILLING
 from slackwise.simulator.tables import (
     LAYOUTS,
@@ -47,6 +48,9 @@ class Deciders(NamedTuple):
     batching: Any
     decode_routing: Any
     admission: Any
+    encode_scan: Any
+    scan: Any
+    decode_scan: Any
     encode_routing_params: Any
     encode_batching_params: Any
     chunking_params: Any
@@ -165,6 +169,9 @@ def _run(
     batching: Any,
     decode_routing: Any,
     admission: Any,
+    encode_scan: Any,
+    scan: Any,
+    decode_scan: Any,
     encode_routing_params: Any,
     encode_batching_params: Any,
     chunking_params: Any,
@@ -186,6 +193,9 @@ def _run(
         batching,
         decode_routing,
         admission,
+        encode_scan,
+        scan,
+        decode_scan,
         encode_routing_params,
         encode_batching_params,
         chunking_params,
@@ -202,7 +212,7 @@ def _run(
         if s.transfers > 0:
             delivery = transfer_at(s, 0).key
         stepping = match_of(s, 1).winner
-        now = min(arrival, delivery, engine_of(s, stepping).step_end_s)
+        now = min(arrival, delivery, match_of(s, 1).key)
         if now > until or now == np.inf:
             return DONE if now == np.inf else PAUSED
         if not has_room(s):
@@ -223,6 +233,6 @@ def _run(
 
 
 _CLOCK = from_dtype(CLOCK)[::1]
-_SIGNATURE = int64(_CLOCK, float64, *([POLICY] * 7), *([float64[::1]] * 7))
+_SIGNATURE = int64(_CLOCK, float64, *([POLICY] * 7), *([SCAN_TYPE] * 3), *([float64[::1]] * 7))
 run = compiled(_SIGNATURE)(stamped(_run, PART_OPTIONS, *LAYOUTS))
 """run(clock, until, *functions, *params) -> DONE, PAUSED or FULL: the state moves up to and including `until`."""

@@ -46,7 +46,7 @@ def assign(s: Any, request: int, now: float, policies: Any) -> bool:
         return False
     entry = request_of(s, request)
     entry.job_images, entry.job_image_tokens, entry.job_tiles = 0, 0, 0
-    instance = choose(s, PREFILLING, request, now, policies.routing, policies.routing_params)
+    instance = choose(s, PREFILLING, request, now, policies.routing, policies.scan, policies.routing_params)
     progress_of(s, request).instance = instance
     if s.admitting == 1 and turned_away(s, request, instance, now, policies):
         note_change(s, instance)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from slackwise.errors import InputError
 from slackwise.latency.model import load_model
-from slackwise.policies.declare import EVERY_S
+from slackwise.policies.declare import EVERY_S, Params, Policy
 from slackwise.policies.features import INSTANCE
 from slackwise.policies.knobs import Value
 from slackwise.simulator.configuration import Configuration
@@ -26,6 +27,7 @@ from slackwise.simulator.planting import plant
 from slackwise.simulator.preprocess import image_seconds, ready_times
 from slackwise.simulator.provisioning import changes, gpu_cap, roomy
 from slackwise.simulator.samples import SAMPLES, Watch
+from slackwise.simulator.scan import scan_of
 from slackwise.simulator.state import (
     CACHED,
     DRAIN,
@@ -49,11 +51,20 @@ from slackwise.traces.timestamps import NS_PER_S, parse_time_ns
 ROLES = ("encode_routing", "encode_batching", "chunking", "routing", "batching", "decode_routing", "admission")
 """Decisions in the order of the kernel's arguments."""
 
+ROUTED = ("encode_routing", "routing", "decode_routing")
+"""Those of them that choose an instance."""
+
 ADMIT_ALL = "admit_all"
 """The admission policy that need not be asked."""
 
 
 DAY_S = 86400.0
+
+
+def kernel_arguments(decisions: list[tuple[Policy, Params]]) -> list[Any]:
+    """What the kernel takes after its clock and time: functions of ROLES, loops of those that route, parameters."""
+    loops = [scan_of(policy) for (policy, _), role in zip(decisions, ROLES, strict=True) if role in ROUTED]
+    return [policy.compiled for policy, _ in decisions] + loops + [params for _, params in decisions]
 
 
 @dataclass(frozen=True)
@@ -301,7 +312,7 @@ class Simulation:
     def _run(self, until_s: float) -> None:
         from slackwise.simulator.kernel import DONE, FULL, run
 
-        policies = [policy.compiled for policy, _ in self.decisions] + [params for _, params in self.decisions]
+        policies = kernel_arguments(self.decisions)
         while (status := run(self.state.clock, float(until_s), *policies)) == FULL:
             self.state.grow()
         self.done = status == DONE

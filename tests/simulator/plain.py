@@ -51,7 +51,7 @@ def recorded(simulation: Simulation, run: Callable[[], None]) -> list[Question]:
             asked.append((role, float(now), _facts(request, REQUEST), _facts(instance, INSTANCE)))
             return float(policy.compiled(request, instance, now, params))
 
-        return SimpleNamespace(compiled=answer)
+        return SimpleNamespace(compiled=answer, name=role)
 
     simulation.state.groups.way = SCAN  # so that every instance is asked about, as the reference does
     for at, (role, (policy, params)) in enumerate(zip(ROLES, decisions, strict=True)):
