@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from slackwise.errors import InputError, unknown
@@ -128,7 +128,7 @@ class Cluster:
                 raise InputError(f"{name} of a cluster must be finite and not negative: {getattr(self, name)}")
         _ = self.placed
 
-    @property
+    @cached_property
     def placed(self) -> tuple[int, ...]:
         """Server of each instance, pool by pool."""
         sizes = [pool.tensor_parallel for pool in self.pools for _ in range(pool.instances)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from heapq import heappop, heappush
 from typing import TypeVar
 
 from slackwise.errors import InputError, unknown
@@ -66,13 +67,30 @@ def place(sizes: Sequence[int], encoders: Sequence[bool], rule: str, servers: in
     fewest = _servers_needed([sizes[each] for each in order], gpus)
     if servers is not None and fewest > servers:
         raise InputError(f"{_listed(sizes)} need {fewest} servers of {gpus} GPUs, not {servers}")
-    free = [gpus] * (fewest if servers is None else servers)
+    free = _Free(fewest if servers is None else servers, gpus)
     placed = [0] * len(sizes)
     for each in order:
-        fitting = [server for server, left in enumerate(free) if left >= sizes[each]]
-        placed[each] = fitting[0] if rule == "packed" else max(fitting, key=lambda server: (free[server], -server))
-        free[placed[each]] -= sizes[each]
+        placed[each] = free.take(sizes[each], rule)
     return tuple(placed)
+
+
+class _Free:
+    """Servers by the GPUs that are free on them, lowest number first."""
+
+    def __init__(self, servers: int, gpus: int) -> None:
+        self.servers = servers
+        self.levels: list[list[int]] = [[] for _ in range(gpus)] + [list(range(servers))]
+
+    def take(self, size: int, rule: str) -> int:
+        """Put an instance of `size` GPUs onto a server: a further one if none has room."""
+        fitting = [level for level in range(size, len(self.levels)) if self.levels[level]]
+        if not fitting:
+            self.levels[-1].append(self.servers)
+            self.servers, fitting = self.servers + 1, [len(self.levels) - 1]
+        level = min(fitting, key=lambda each: self.levels[each][0]) if rule == "packed" else max(fitting)
+        server = heappop(self.levels[level])
+        heappush(self.levels[level - size], server)
+        return server
 
 
 def extended(
@@ -126,13 +144,10 @@ def _of(kind: str, kinds: Sequence[str], values: Sequence[T]) -> list[T]:
 
 def _servers_needed(sizes: Sequence[int], gpus: int) -> int:
     """Servers that first fit takes for `sizes`, largest first."""
-    free: list[int] = []
+    free = _Free(0, gpus)
     for size in sizes:
-        at = next((server for server, left in enumerate(free) if left >= size), len(free))
-        if at == len(free):
-            free.append(gpus)
-        free[at] -= size
-    return len(free)
+        free.take(size, "packed")
+    return free.servers
 
 
 def _listed(sizes: Sequence[int]) -> str:
