@@ -17,7 +17,7 @@ from slackwise.policies.learned.features import Transform, features
 from slackwise.simulator import Simulation
 from slackwise.simulator.kernel import FULL, run
 from slackwise.simulator.simulation import kernel_arguments
-from slackwise.simulator.state import CLOCK, records
+from slackwise.simulator.state import CLOCK, ROOMS, records
 from slackwise.traces import Trace
 from slackwise.traces.timestamps import parse_time_ns
 
@@ -159,9 +159,9 @@ class Lanes:
         arguments = kernel_arguments(chosen[0].decisions)
         clocks, status = self.clocks[lanes], np.zeros(len(chosen), np.int64)
         drive(run, clocks, until_s, status, *arguments)
-        while (status == FULL).any():
-            for at in np.flatnonzero(status == FULL):
-                chosen[at].state.grow()
+        while (status >= FULL).any():
+            for at in np.flatnonzero(status >= FULL):
+                chosen[at].state.grow(ROOMS[status[at] - FULL])
             drive(run, clocks, until_s, status, *arguments)
         self.fields[lanes]["reached_s"] = until_s
 

@@ -33,8 +33,10 @@ def give(
 ) -> None:
     """Put an order of ORDER's fields among the events to come."""
     clock = state.clock[0]
-    while clock.orders + clock.leaves >= len(state.orders) - 1 or clock.transfers + 1 >= len(state.transfers):
-        state.grow()
+    while clock.orders + clock.leaves >= len(state.orders) - 1:
+        state.grow("orders")
+    while clock.transfers + 1 >= len(state.transfers):
+        state.grow("transfers")
     at = int(clock.orders)
     state.orders[at] = (time_s, issued_s, value, kind, instance, other, count, 1)
     _push(state, time_s, at - ORDERS_FIRST, ~at)

@@ -35,7 +35,7 @@ from slackwise.simulator.tables import (
 from slackwise.simulator.transfer import FOUND, KIND, KIND_BITS, LOST, PART, RELEASE, send_embeddings
 
 DONE, PAUSED, FULL = 0, 1, 2
-"""How a run ended: nothing is left to do; `until` was reached; some part of the state needs more room."""
+"""How a run ended: nothing is left to do; `until` was reached; from FULL on: which of state.ROOMS needs more room."""
 
 
 class Deciders(NamedTuple):
@@ -61,15 +61,17 @@ class Deciders(NamedTuple):
 
 
 @part
-def has_room(s: Any) -> bool:
-    """Whether any single event fits into the queues, jobs, transfers and orders."""
-    return (
-        s.longest_queue + s.most_images + s.sequences + s.crashing * (s.longest_queue + s.transfers) < s.queue_room
-        and s.free_jobs > s.most_images
-        and s.transfers + s.most_images + 2 * s.sequences + s.leaves < s.transfer_room
-        and s.orders + s.leaves < s.order_room
-        and (s.caching == 0 or s.free_cached > s.sequences)
-    )
+def shortage(s: Any) -> int:
+    """What has no room for any single event, as its place in ROOMS; -1 if all have."""
+    if s.longest_queue + s.most_images + s.sequences + s.crashing * (s.longest_queue + s.transfers) >= s.queue_room:
+        return 0
+    if s.free_jobs <= s.most_images:
+        return 1
+    if s.caching == 1 and s.free_cached <= s.sequences:
+        return 2
+    if s.transfers + s.most_images + 2 * s.sequences + s.leaves >= s.transfer_room:
+        return 3
+    return 4 if s.orders + s.leaves >= s.order_room else -1
 
 
 @part
@@ -215,8 +217,9 @@ def _run(
         now = min(arrival, delivery, match_of(s, 1).key)
         if now > until or now == np.inf:
             return DONE if now == np.inf else PAUSED
-        if not has_room(s):
-            return FULL
+        short = shortage(s)
+        if short >= 0:
+            return FULL + short
         s.now_s = now
         s.events += 1
         request, group = -1, -1
@@ -235,4 +238,4 @@ def _run(
 _CLOCK = from_dtype(CLOCK)[::1]
 _SIGNATURE = int64(_CLOCK, float64, *([POLICY] * 7), *([SCAN_TYPE] * 3), *([float64[::1]] * 7))
 run = compiled(_SIGNATURE)(stamped(_run, PART_OPTIONS, *LAYOUTS))
-"""run(clock, until, *functions, *params) -> DONE, PAUSED or FULL: the state moves up to and including `until`."""
+"""run(clock, until, *functions, *loops, *params) -> DONE, PAUSED or FULL + place: up to and including `until`."""

@@ -35,6 +35,7 @@ from slackwise.simulator.state import (
     LOG,
     RECALL,
     RESERVE,
+    ROOMS,
     SAMPLE,
     START,
     State,
@@ -313,8 +314,8 @@ class Simulation:
         from slackwise.simulator.kernel import DONE, FULL, run
 
         policies = kernel_arguments(self.decisions)
-        while (status := run(self.state.clock, float(until_s), *policies)) == FULL:
-            self.state.grow()
+        while (status := run(self.state.clock, float(until_s), *policies)) >= FULL:
+            self.state.grow(ROOMS[status - FULL])
         self.done = status == DONE
 
     def _load(self, seed: int) -> State:

@@ -365,6 +365,10 @@ CLOCK = np.dtype(
 """The one record that compiled code is given: counters, sizes and the addresses of the tables (see tables.py)."""
 
 
+ROOMS = ("queues", "jobs", "cached", "transfers", "orders")
+"""What may run out of room while a run goes on; queues are those of requests and of jobs."""
+
+
 @dataclass
 class State:
     """All that a run needs besides its policies: n requests, m instances, p pools."""
@@ -430,18 +434,22 @@ class State:
                 setattr(self, field.name, its.copy())
         self.point()
 
-    def grow(self) -> None:
-        """Double the room for orders if that is what is short, else for queues, jobs and transfers."""
-        if self.clock[0].orders + self.clock[0].leaves >= len(self.orders) - 1:
-            self.orders = _wider(self.orders, (2 * len(self.orders),))
-            self.point()
-            return
-        self.queues = _wider(self.queues, (self.queues.shape[0], 2 * self.queues.shape[1]))
-        self.job_queues = _wider(self.job_queues, self.queues.shape)
+    def grow(self, room: str) -> None:
+        """Double one of ROOMS."""
         clock = self.clock[0]
-        self.jobs, clock.free_jobs = _with_free_rows(self.jobs, int(clock.free_jobs))
-        self.cached, clock.free_cached = _with_free_rows(self.cached, int(clock.free_cached))
-        self.transfers = _wider(self.transfers, (2 * len(self.transfers),))
+        if room == "queues":
+            self.queues = _wider(self.queues, (self.queues.shape[0], 2 * self.queues.shape[1]))
+            self.job_queues = _wider(self.job_queues, self.queues.shape)
+        elif room == "jobs":
+            self.jobs, clock.free_jobs = _with_free_rows(self.jobs, int(clock.free_jobs))
+        elif room == "cached":
+            self.cached, clock.free_cached = _with_free_rows(self.cached, int(clock.free_cached))
+        elif room == "transfers":
+            self.transfers = _wider(self.transfers, (2 * len(self.transfers),))
+        elif room == "orders":
+            self.orders = _wider(self.orders, (2 * len(self.orders),))
+        else:
+            raise AssertionError(f"nothing called {room} grows")
         self.point()
 
     def reserve(self, orders: int) -> None:
@@ -475,12 +483,14 @@ def _with_free_rows(table: Any, free: int) -> tuple[Any, int]:
 
 
 def allocate(
-    requests: Any, progress: Any, pools: int, instances: int, sequences: int, queue: int = 4096, jobs: int = 8192
+    requests: Any, progress: Any, pools: int, instances: int, sequences: int, queue: int = 4099, jobs: int = 8192
 ) -> State:
     """The state of a run that has not begun; `sequences` bounds the requests (or jobs) an instance runs at a time.
 
-    `queue` and `jobs` are the first sizes of what grows.
+    `queue` and `jobs` are the first sizes of what grows. Rows of an instance's tables are a few entries longer than a
+    power of two: were they whole pages long, the heads of all instances would fall into the same few cache lines.
     """
+    sequences += 3
     leaves = 1 << max(1, (instances - 1).bit_length())
     state = State(
         requests=requests,
@@ -495,7 +505,7 @@ def allocate(
         decodes=records((instances, sequences), ENTRY),
         slots=records((instances, sequences), SLOT),
         jobs=records(jobs, JOB),
-        transfers=records(queue, ENTRY),
+        transfers=records(max(queue, 4 * leaves), ENTRY),
         orders=records(4 * leaves, ORDER),
         matches=records(2 * leaves, MATCH),
         arrivals=records(len(requests), ARRIVAL),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from slackwise.policies.features import REQUEST
 from slackwise.simulator import Simulation, result_of, simulate, simulation
-from slackwise.simulator.state import JOB, PROGRESS, allocate, records
+from slackwise.simulator.state import JOB, PROGRESS, ROOMS, allocate, records
 from slackwise.simulator.timeline import replay
 from tests.simulator.cases import (
     DECODER_ONLY,
@@ -97,7 +97,8 @@ def test_growing_in_the_middle_of_a_run_changes_nothing() -> None:
     whole, grown = finished(), random_simulation(BUSY, 5)
     for until_s in np.linspace(0.0, np.nanmax(whole.state.progress.finish_s), 5):
         grown.run_until(float(until_s))
-        grown.state.grow()
+        for room in ROOMS:
+            grown.state.grow(room)
     grown.run_until()
     assert bytes_of(grown) == bytes_of(whole)
 
@@ -125,7 +126,8 @@ def test_growth_keeps_what_the_tables_hold_and_frees_new_jobs() -> None:
     state.queues.ident[1, :8] = np.arange(8)
     state.clock[0].free_jobs = 2  # jobs 3 and 2 are free, as the stack starts
     free = set(state.jobs.free[:2].tolist())
-    state.grow()
+    state.grow("queues")
+    state.grow("jobs")
     assert state.queues.shape == (2, 16)
     assert state.queues.ident[1, :8].tolist() == list(range(8))
     assert state.clock[0].queue_room == 16
