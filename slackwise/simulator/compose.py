@@ -63,6 +63,12 @@ def reused_kv(s: Any, request: int) -> int:
 
 
 @part
+def whole_kv(s: Any, request: int) -> int:
+    """KV tokens of a request that waits, once all of its prompt is computed."""
+    return progress_of(s, request).target_tokens + progress_of(s, request).image_kv_tokens
+
+
+@part
 def images_needed(s: Any, request: int, tokens: int) -> int:
     """Images to encode before `tokens` more prompt tokens can be computed: images come first in the prompt.
 
@@ -215,7 +221,10 @@ def may_admit(s: Any, instance: int) -> bool:
 
 @part
 def admit_chunks(s: Any, instance: int, now: float, policies: Any) -> None:
-    """Admit waiting requests in rank order while their first chunk fits (vLLM V1): the first that does not ends it."""
+    """Admit waiting requests in rank order while their prompts fit the KV cache, and a chunk the step (vLLM V1).
+
+    The first that does not fit ends it.
+    """
     engine = engine_of(s, instance)
     while may_admit(s, instance) and instance_of(s, instance).token_budget_left > 0:
         if s.admitting == 1 and reconsider(s, instance, now, policies):
@@ -224,9 +233,7 @@ def admit_chunks(s: Any, instance: int, now: float, policies: Any) -> None:
         tokens, images = plan_chunk(s, instance, request, 1 << 30, now, policies)
         if tokens == 0 and images == 0:
             return
-        spare = free_kv(s, instance) - pool_of(s, engine.pool).watermark_tokens
-        stored = tokens + reused_kv(s, request)
-        if stored > 0 and stored + first_kv(s, request) > spare:
+        if whole_kv(s, request) > free_kv(s, instance) - pool_of(s, engine.pool).watermark_tokens:
             return
         admit(s, instance)
         take(s, instance, request, tokens, images)

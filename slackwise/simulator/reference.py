@@ -1119,7 +1119,7 @@ class Reference:
         instance.admissions += 1
 
     def admit_chunks(self, instance: Instance, now: float) -> None:
-        """Waiting requests in order while their first chunk fits; the first that does not ends it."""
+        """Waiting requests in order while a chunk fits the step and the whole prompt the KV cache."""
         if not self.seat(instance):
             return
         waiting = self.ordered(instance, instance.queue, now, "batching")
@@ -1129,8 +1129,8 @@ class Reference:
                 return
             tokens, images = self.plan(instance, request, 1 << 40, now)
             spare = self.free(instance) - int(instance.pool.watermark_tokens)
-            stored = tokens + self.reused_kv(request)
-            if (tokens, images) == (0, 0) or (stored > 0 and stored + self.first_kv(request) > spare):
+            whole = request.target + int(request.hidden.image_kv_tokens)
+            if (tokens, images) == (0, 0) or whole > spare:
                 return
             waiting.remove(request)
             self.admit(instance, request)

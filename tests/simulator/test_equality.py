@@ -167,9 +167,9 @@ def test_kernel_and_reference_agree_when_a_decode_gives_way_to_an_older_prefill(
     assert met["decode preempted beside an unfinished prefill"] > 0
 
 
-def test_kernel_and_reference_agree_when_a_prefill_that_only_encoded_is_preempted() -> None:
-    rows = [(0.0, 0, 19300, 300), (0.001, 0, 290, 300), (0.002, 12, 10, 2)]
-    assert agree_by_hand(rows, monolith())["prefill preempted before its first tokens"] > 0
+def test_kernel_and_reference_agree_when_an_unfinished_prefill_gives_way_to_decodes() -> None:
+    rows = [(0.0, 0, 60, 300), (0.001, 0, 900, 30), (5.0, 0, 990, 1)]  # the last: its memory
+    assert agree_by_hand(rows, monolith(), chunk_tokens=20)["prefill preempted"] > 0
 
 
 def test_kernel_and_reference_agree_when_a_decode_is_preempted_before_its_first_step() -> None:

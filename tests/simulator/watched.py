@@ -15,7 +15,7 @@ from slackwise.simulator.reference import Instance, Job, Kept, Order, Reference,
 from slackwise.simulator.state import BUCKETS, CLASSES, DRAIN, DRAINING, GAVE_OUT, OFF, READY, STARTING
 
 CORNERS = (
-    "requests", "decode preempted", "prefill preempted", "preempted twice", "leap", "leap cut by a delivery",
+    "requests", "decode preempted", "preempted twice", "leap", "leap cut by a delivery",
     "delivery finds no free sequence", "chunked prompt", "chunked images", "partial image step", "several jobs",
     "several jobs in a step", "several unfinished prefills", "prompt held back by its images", "image over the budget",
     "waits for KV", "stalled decodes", "mixed step", "text-only step", "step with images", "order changes with time",
@@ -247,7 +247,6 @@ class Watched(Reference):
             self.met["decode preempted before its first step"] += bool(stalled)
         else:
             self.met["prefill preempted"] += 1
-            self.met["prefill preempted before its first tokens"] += victim.prefilled == 0
         self.met["preempted twice"] += victim.preemptions > 0
         self.met["preempted away"] += not instance.prefills
         super().preempt(instance, now)
