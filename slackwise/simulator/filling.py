@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from slackwise.errors import InputError
+from slackwise.latency.alone import marginal_prefill_seconds
 from slackwise.latency.costs import StepCosts
 from slackwise.latency.images import largest_image_tokens
 from slackwise.latency.model import Model, load_model
@@ -80,7 +81,7 @@ def fill_pools(
         rules, record, bits = pool.rules, state.pools[at], STAGES[pool.stages]
         record.stages = bits
         record.max_sequences, record.max_step_tokens = rules.max_sequences, rules.max_step_tokens
-        record.encoder_budget_tokens = max(rules.encoder_budget_tokens, largest_image_tokens(model))
+        record.encoder_budget_tokens = encoder_tokens(rules, model)
         record.encoder_cache_tokens = _encoder_cache_tokens(rules, model)
         record.cache_tokens = _cache_tokens(cluster, bits)
         record.max_chunk_tokens = rules.max_chunk_tokens
@@ -93,6 +94,11 @@ def fill_pools(
         record.watermark_tokens = _watermark(pool, costs[at])
         record.linear_s = _table(costs[at])
         state.costs[at] = costs[at].record
+
+
+def encoder_tokens(rules: EngineRules, model: Model) -> int:
+    """Image tokens that a step may encode: the engine's budget, or the model's largest image."""
+    return max(rules.encoder_budget_tokens, largest_image_tokens(model))
 
 
 def _encoder_cache_tokens(rules: EngineRules, model: Model) -> int:
@@ -158,7 +164,7 @@ def fill_instances(state: State, cluster: Cluster, costs: tuple[StepCosts, ...],
         seen, engine = state.instances[rows], state.engines[rows]
         seen.stages, seen.tensor_parallel = record.stages, pool.tensor_parallel
         seen.encode_s_per_tile = cost.record["encode_s_per_tile"]
-        seen.prefill_s_per_token = prefill_seconds_per_token(cost)
+        seen.prefill_s_per_token = marginal_prefill_seconds(cost)
         seen.tightest_ttft_s = objectives.tightest_ttft_s
         seen.kv_capacity_tokens = _kv_tokens(cluster, pool, cost) if record.stages & (PREFILL | DECODE) else 0
         seen.token_budget_left, seen.encoder_budget_left = record.max_step_tokens, record.encoder_budget_tokens
@@ -166,11 +172,3 @@ def fill_instances(state: State, cluster: Cluster, costs: tuple[StepCosts, ...],
     _fill_groups(state)
     _fill_links(state, cluster)
     state.engines.server = cluster.placed_most
-
-
-def prefill_seconds_per_token(cost: StepCosts) -> float:
-    """Marginal seconds of a prompt token in a full step: the slope of the table from its middle to its end."""
-    last = len(cost.linear_s) - 1
-    if last < 2:
-        return float(cost.record["linear_slope_s"])
-    return float((cost.linear_s[last] - cost.linear_s[last // 2]) / (last - last // 2))

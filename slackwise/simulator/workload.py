@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slackwise.errors import InputError, unknown
+from slackwise.latency.alone import prefill_alone_seconds
 from slackwise.latency.costs import StepCosts
 from slackwise.latency.images import image_tiles, image_tokens
 from slackwise.latency.model import Model, load_model
@@ -187,9 +188,5 @@ def _fill_estimates(built: Workload, model: Model, cluster: Cluster, costs: tupl
         progress.near_transfer_s if one_server else progress.transfer_s
     )
     tokens = requests.prompt_tokens + progress.extra_tokens
-    table, slope = llm.linear_s, float(llm.record["linear_slope_s"])
-    last = len(table) - 1
-    linear = table[np.minimum(tokens, last)] + slope * np.maximum(0, tokens - last)
-    pairs = 0.5 * requests.prompt_tokens.astype(np.float64) ** 2
-    progress.prefill_s = float(llm.record["step_s"]) + linear + float(llm.record["attention_s_per_pair"]) * pairs
+    progress.prefill_s = prefill_alone_seconds(llm, tokens, requests.prompt_tokens)
     requests.prefill_estimate_s = progress.prefill_s

@@ -1,0 +1,1 @@
+"""Deployment: what runs a tuned service inside real engines."""
