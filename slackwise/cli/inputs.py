@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from slackwise.cli.options import seed_option
 from slackwise.cli.progress import working
@@ -83,6 +84,8 @@ class Inputs:
         """Raise InputError for options that exclude each other."""
         if self.hours is not None and self.end is not None:
             raise InputError("give --to or --hours, not both")
+        if self.skip_bad_rows and self.source == SYNTHETIC:
+            raise InputError("--skip-bad-rows has no effect on the synthetic week, which has none")
 
     def configurations(self, texts: str) -> list[Configuration]:
         """The configurations of a comma-separated list. Raises InputError for none, or two of one name."""
@@ -146,6 +149,17 @@ def check_text_instances(inputs: Inputs, configurations: Sequence[Configuration]
     """Raise InputError if --text-instances is given and no configuration has separate encoders."""
     if inputs.text_instances is not None and all(each.cluster.topology != "E+PD" for each in configurations):
         raise InputError("--text-instances needs a configuration with separate encoders, such as modserve")
+
+
+def check_used(inputs: Inputs, text: str, found: Configuration) -> None:
+    """Raise InputError for an option given that has no effect on the configuration `found`, read from `text`."""
+    check_text_instances(inputs, [found])
+    tuned = text.split("+")[0].endswith(".json")
+    if inputs.force_bundle and not tuned:
+        raise InputError("--force-bundle has no effect without a winner.json")
+    context = click.get_current_context(silent=True)
+    if tuned and context and context.get_parameter_source("gpus") == ParameterSource.COMMANDLINE:
+        raise InputError("--gpus has no effect on a winner.json, which has its own fleet")
 
 
 def input_options(function: Command) -> Command:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from slackwise.cli.inputs import Inputs, input_options_without
+from slackwise.cli.inputs import Inputs, check_used, input_options_without
 from slackwise.cli.options import check_output, json_option, print_json
 from slackwise.cli.progress import working
 from slackwise.cli.solve_provision import plan_options
@@ -44,16 +44,16 @@ def command(inputs: Inputs, today: str, held_out: float, out: Path, as_json: boo
         require(module, "report")
     from slackwise.reports.solver.pages import html, markdown
     from slackwise.reports.solver.study import Asked, solver_report
-    from slackwise.solver.study import PlanRequest
+    from slackwise.solver.request import PlanRequest
 
     if not out.is_dir():
         raise InputError(f"{out}: no such folder")
     check_output(options["table_path"])
     trace = replace(inputs, rate=1.0).trace()
     request = PlanRequest.of(inputs.model, inputs.gpu, inputs.slo_factor, inputs.slo_scale, inputs.seed, options)
-    asked = Asked(
-        trace, request, inputs.configuration(today), _typed(click.get_current_context()), held_out, inputs.rate
-    )
+    present = replace(inputs, gpu=inputs.gpu and request.gpu).configuration(today)
+    check_used(inputs, today, present)
+    asked = Asked(trace, request, present, _typed(click.get_current_context()), held_out, inputs.rate)
     with working("planning and replaying"):
         document = solver_report(asked, lambda line: click.echo(f"  {line}", err=True))
     texts = {"json": json.dumps(document, indent=1, allow_nan=False) + "\n"}

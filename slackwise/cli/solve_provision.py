@@ -23,7 +23,16 @@ if TYPE_CHECKING:
 
 PLAN_OPTIONS = (
     click.option("--window", "window_s", type=float, default=300.0, show_default=True, help="Seconds of a window."),
-    click.option("--servers", type=click.IntRange(min=1), default=16, show_default=True, help="Servers of 8 GPUs."),
+    click.option(
+        "--servers",
+        default="16",
+        show_default=True,
+        help="Servers of 8 GPUs: of each GPU type, or TYPE=COUNT,...; none: no limit.",
+    ),
+    click.option("--price", "prices", help="Of a GPU-hour: TYPE=PRICE,... [default: 1 for each]"),
+    click.option("--tp", "parallel", help="GPUs of an instance, such as 1,2,4. [default: 1,2,4,8]"),
+    click.option("--batch", "batches", help="Requests an instance runs at a time, such as 32,256. [default: 256]"),
+    click.option("--encoder-batch", "encoder_batches", help="Images an encoder takes at a time. [default: 1]"),
     click.option(
         "--target",
         type=click.FloatRange(0, 1, min_open=True, max_open=True),
@@ -39,9 +48,9 @@ PLAN_OPTIONS = (
     click.option("--min-up", "min_up_windows", type=int, default=1, show_default=True, help="Windows it then stays."),
     click.option("--kappa", type=float, default=1.0, show_default=True, help="Factor on all delays (robust_ilp: 1.5)."),
     click.option("--scenarios", type=click.IntRange(min=1), help="Plan for this many draws of the traffic."),
-    click.option("--violation", type=float, default=0.01, show_default=True, help="Scenarios not planned for."),
+    click.option("--violation", type=float, help="Share of the scenarios not planned for. [default: 0.01]"),
     click.option("--budget", type=float, help="Gamma: loads at their upper value at a time, 0 to 2."),
-    click.option("--reach", type=float, default=1.0, show_default=True, help="Upper value, in spreads above the mean."),
+    click.option("--reach", type=float, help="Upper value, in spreads above the mean. [default: 1]"),
     click.option("--levels", type=click.IntRange(1, 16), default=8, show_default=True, help="Levels of the SLO split."),
     click.option(
         "--table", "table_path", type=click.Path(path_type=Path), help="Capacity table; measured if not there."
@@ -64,17 +73,24 @@ def plan_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.command()
 @input_options_without("gpus", "text_instances", "image_context", "force_bundle", "faults")
 @plan_options
-@click.option("--confirm", is_flag=True, help="Raise the headroom until the plan, replayed, meets the target.")
+@click.option(
+    "--confirm/--no-confirm",
+    default=True,
+    show_default=True,
+    help="Replay the plan in the simulator; raise the headroom until it meets the target.",
+)
 @out_option
 @json_option
 def command(inputs: Inputs, confirm: bool, out: Path | None, as_json: bool, **options: Any) -> None:
     """Plan the cheapest fleet for TRACE (a file, or `synthetic`), window by window, within the objectives.
 
-    Kinds of instances are measured in the simulator first (once; --table keeps the result). Infeasible demand is
+    Kinds of instances (--topology x --tp x --batch x --gpu, which takes several, as A100-80GB,H100) are measured in the
+    simulator first (once; --table keeps the result); the first GPU type sets the objectives. Infeasible demand is
     explained: how many servers, how much time or how many requests would have to give way.
     """
     from slackwise.solver.confirm import confirmed
-    from slackwise.solver.study import PlanRequest, plan_for
+    from slackwise.solver.request import PlanRequest
+    from slackwise.solver.study import plan_for
 
     check_output(out)
     check_output(options["table_path"])
@@ -105,19 +121,21 @@ def _show(document: dict[str, Any], study: PlanStudy, found: Confirmed | None) -
     result, plan = study.result, study.plan
     click.echo(f"Split: {plan.option.describe(study.data)}")
     terms = ", ".join(f"{name} {value / 3600:,.1f}" for name, value in plan.terms(study.data).items())
-    click.echo(f"Cost: {number((result.objective or 0.0) / 3600)} GPU-hours ({terms})")
+    unit = study.request.hardware.unit
+    click.echo(f"Cost: {number((result.objective or 0.0) / 3600)} {unit} ({terms})")
+    if len(study.request.hardware.gpus) > 1:
+        click.echo("GPU-hours: " + ", ".join(f"{gpu} {value:,.1f}" for gpu, value in study.gpu_hours().items()))
     click.echo(
-        f"Proof: bound {result.bound / 3600:,.1f} GPU-hours, gap {100 * (result.gap or 0.0):.2f} %, {result.status}; "
+        f"Proof: bound {result.bound / 3600:,.1f} {unit}, gap {100 * (result.gap or 0.0):.2f} %, {result.status}; "
         f"built in {result.build_s:.1f} s, solved in {result.solve_s:.1f} s ({result.solver}, {result.version})"
     )
     if found is None:
-        click.echo(
-            "Replay: not asked for; capacities are of Poisson traffic, --confirm tests the plan in the simulator"
-        )
+        click.echo("Replay: switched off; that the plan meets the target is not shown")
     else:
+        told = "meets" if found.met else "MISSES"
         click.echo(
-            f"Replay: {found.run.attainment:.2%} of requests within the objectives, {found.run.gpu_s / 3600:,.1f} "
-            f"GPU-hours, with {found.headroom:.0%} headroom"
+            f"Replay: {found.run.attainment:.2%} of requests within the objectives, {told} the target of "
+            f"{study.request.target:.2%}; {found.run.gpu_s / 3600:,.1f} GPU-hours, with {found.headroom:.0%} headroom"
         )
     console().print(_table(study.schedule()))
 

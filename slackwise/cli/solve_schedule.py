@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from rich.table import Table
 
-from slackwise.cli.inputs import Inputs, changed, check_text_instances, input_options
+from slackwise.cli.inputs import Inputs, changed, check_used, input_options
 from slackwise.cli.options import check_output, json_option, out_option, print_json, write_json
 from slackwise.cli.progress import working
 from slackwise.cli.solve import seconds_option
@@ -54,7 +54,7 @@ def command(
 
     configuration = inputs.configuration(config)
     configuration = changed(configuration, settings, configuration.name)
-    check_text_instances(inputs, [configuration])
+    check_used(inputs, config, configuration)
     check_output(out)
     trace, objectives = inputs.trace(), inputs.objectives(configuration)
     window = Window(trace, configuration, objectives, inputs.seed, sequences, inputs.image_context)

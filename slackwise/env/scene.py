@@ -15,7 +15,7 @@ from slackwise.errors import InputError, unknown
 from slackwise.simulator import Configuration, Objectives, Simulation, isolated, preset
 from slackwise.simulator.configuration_file import read_faults
 from slackwise.simulator.faults import Faults
-from slackwise.simulator.provisioning import gpu_cap, roomy
+from slackwise.simulator.provisioning import check_exchangeable, gpu_cap, roomy
 from slackwise.traces import Trace, read, scale_rate, slice_time, synthesize
 from slackwise.traces.resample import period_s, scale_image_share
 
@@ -138,6 +138,7 @@ def growing(served: Service, **settings: Any) -> Service:
     a bad value, or a cap below the GPUs that the fleet begins with.
     """
     configuration = served.configuration
+    check_exchangeable(configuration.cluster)
     given = {name: value for name, value in settings.items() if value is not None}
     provisioning = replace(configuration.provisioning, **given)
     return replace(

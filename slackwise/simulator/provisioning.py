@@ -74,15 +74,19 @@ def changes(policies: Policies) -> bool:
     return choice.name != "fixed_ratio" or any(value is not None for value in choice.knobs.values())
 
 
-def gpu_cap(settings: Provisioning, cluster: Cluster) -> int:
-    """GPUs that all pools may hold together.
+def check_exchangeable(cluster: Cluster) -> None:
+    """Raise InputError for several kinds of GPUs, which cannot take each other's place under one cap.
 
-    Raises InputError if the cluster begins with more, or has several kinds, which cannot take each other's place.
+    Policies count GPUs; a function of the caller's own that knows its pools may change such a fleet.
     """
     if not cluster.one_gpu:
         raise InputError(
             "provisioning changes fleets of one kind of GPU only: name one gpu for all pools, or fixed_ratio"
         )
+
+
+def gpu_cap(settings: Provisioning, cluster: Cluster) -> int:
+    """GPUs that all pools may hold together. Raises InputError if the cluster begins with more."""
     cap = cluster.gpus if settings.gpu_cap is None else settings.gpu_cap
     if cap < cluster.gpus:
         raise InputError(

@@ -25,7 +25,7 @@ from slackwise.simulator.log import EVERY_KIND
 from slackwise.simulator.objectives import Objectives
 from slackwise.simulator.planting import plant
 from slackwise.simulator.preprocess import image_seconds, ready_times
-from slackwise.simulator.provisioning import changes, gpu_cap, roomy
+from slackwise.simulator.provisioning import changes, check_exchangeable, gpu_cap, roomy
 from slackwise.simulator.samples import SAMPLES, Watch
 from slackwise.simulator.scan import scan_of
 from slackwise.simulator.state import (
@@ -99,6 +99,8 @@ class Simulation:
     ) -> None:
         changing = provisioner is not None or changes(configuration.policies)
         cluster = configuration.cluster
+        if changing and provisioner is None:
+            check_exchangeable(cluster)
         if provisioner is not None or (changing and configuration.policies.policy("provisioning").fleet):
             cluster = roomy(configuration.provisioning, cluster)
         self.configuration = replace(configuration, cluster=cluster)

@@ -14,7 +14,7 @@ from slackwise.solver.replay import Replayed, replay
 from slackwise.solver.study import PlanStudy, solve_plan
 from slackwise.traces import Trace
 
-STEPS = (0.0, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0)
+STEPS = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0)
 """Headroom on top of what was asked for."""
 
 

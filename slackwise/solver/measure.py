@@ -1,14 +1,15 @@
 """Measures the capacity table: each kind of instance serves one modality alone, in the simulator, at rising rates.
 
-An instance is measured by itself, Poisson arrivals, its neighbours never the bottleneck: in a pool its latencies can
-only be better at the same rate each, as the router has a choice. Objectives are those of the reference monolith, one
-for all kinds, so that a slow kind does not get a mild judge.
+Kinds are measured by themselves and in pools of some sizes, Poisson arrivals, their neighbours never the bottleneck: in
+a pool latencies are better at the same rate each, as the router has a choice. Objectives are those of the reference
+monolith, one for all kinds, so that a slow kind does not get a mild judge.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,11 +31,18 @@ POINTS = 40
 """Rates tried for a curve, each 10 % above the one before."""
 LOWEST, HIGHEST = 0.02, 0.9
 """First and last rate, of the saturation of the latency model; near 1 a run of finite length hides the queue."""
+SIZES = (1, 3, 8)
+"""Instances of the pools that are measured."""
+POOLED_POINTS, POOLED_LOWEST = 12, 0.3
+"""Rates of pools of two and more: at lower ones an instance by itself does."""
+LONGEST = 3
+"""A pool is sent as many times the requests as it has instances, up to this."""
 HOPELESS = 16.0
 """Times the objective; far beyond any level, so that higher rates need not be tried."""
 REQUESTS = 1500
 QUANTILE = 0.95
 REFERENCE_PARALLEL = 4
+ENCODER_GPUS = 4
 
 TOPOLOGY_OF = {
     "EPD": ("EPD",),
@@ -51,20 +59,27 @@ Progress = Callable[[str], None]
 
 
 def default_kinds(
-    model: str, gpu: str, topologies: Sequence[Sequence[str]] = (("EPD",), ("E", "PD")), price: float = 1.0
+    model: str,
+    gpu: str,
+    topologies: Sequence[Sequence[str]] = (("EPD",), ("E", "PD")),
+    parallel: Sequence[int] = (1, 2, 4, 8),
+    batches: Sequence[int] = (256,),
+    encoder_batches: Sequence[int] = (1,),
 ) -> tuple[Kind, ...]:
-    """Kinds of these topologies that fit the model: tensor parallelism 1 to 8, encoders 1 to 4, the engine's batch."""
+    """Kinds of these topologies that fit the model, encoders of up to ENCODER_GPUS; the batch is the engine's."""
     found = []
     for stages in dict.fromkeys(each for topology in topologies for each in topology):
-        for parallel in (1, 2, 4) if stages == "E" else (1, 2, 4, 8):
-            kind = Kind(stages, parallel, gpu, 1 if stages == "E" else 256, price=price)
+        encoder = stages == "E"
+        sizes = [each for each in parallel if not encoder or each <= ENCODER_GPUS]
+        for size, batch in product(sizes, encoder_batches if encoder else batches):
+            kind = Kind(stages, size, gpu, batch)
             try:
                 costs = _cluster(model, kind).costs(_pool(kind))
             except InputError:
                 continue  # the weights do not fit
             found.append(replace(kind, start_s=round(float(costs.load_s), 3)))
     if not found:
-        raise InputError(f"{model} fits no instance of up to 8 x {gpu}")
+        raise InputError(f"{model} fits no instance of {', '.join(f'{each} x {gpu}' for each in parallel)}")
     return tuple(found)
 
 
@@ -78,21 +93,28 @@ def measure(
     points: int = POINTS,
     seed: int = 0,
     progress: Progress = lambda line: None,
+    sizes: Sequence[int] = SIZES,
+    reference: Cluster | None = None,
 ) -> CapacityTable:
-    """The capacity table of `kinds` for requests like those of `trace`.
+    """The capacity table of `kinds` in pools of these `sizes` for requests like those of `trace`.
 
-    Raises InputError if the trace is empty or a kind does not fit its GPUs.
+    `reference` is the monolith by which requests are judged, by default one on the first kind's GPUs. Raises InputError
+    if the trace is empty or a kind does not fit its GPUs.
     """
+    judge = reference or Cluster(model, kinds[0].gpu, (Pool("EPD", 1, REFERENCE_PARALLEL),))
     curves = []
     for at, kind in enumerate(kinds):
         progress(f"measuring {kind.name}")
         for modality in MODALITIES:
             rows = np.flatnonzero((trace.images > 0) == (modality == IMAGE))
             if not len(rows) or (modality == TEXT and kind.stages == "E"):
-                curves.append(Curve(at, modality, 0.0, (), (), ()))
+                curves.append(Curve(at, modality, 1, 0.0, (), (), ()))
                 continue
-            sample = _sample(trace, rows, requests, seed)
-            curves.append(_curve(at, kind, modality, sample, model, objectives, quantile, points, seed))
+            for size in sizes:
+                sample = _sample(trace, rows, requests * min(size, LONGEST), seed)
+                within_s = reference_ttft_s(sample, judge, objectives)
+                bench = _Bench(kind, size, model, objectives, quantile, seed)
+                curves.append(bench.curve(at, modality, sample, within_s, points))
     pictured = trace.images[trace.images > 0]
     return CapacityTable(
         model=model,
@@ -101,7 +123,7 @@ def measure(
         quantile=quantile,
         images_per_request=float(pictured.mean()) if len(pictured) else 1.0,
         objectives=objectives.to_json(),
-        source=f"simulated alone, {requests} requests a rate, seed {seed}, like: {trace.source}",
+        source=f"simulated apart, {requests} requests a rate, seed {seed}, like: {trace.source}",
     )
 
 
@@ -119,28 +141,39 @@ def _sample(trace: Trace, rows: NDArray[np.int64], requests: int, seed: int) -> 
     )
 
 
-def _curve(
-    at: int,
-    kind: Kind,
-    modality: str,
-    sample: Trace,
-    model: str,
-    objectives: Objectives,
-    quantile: float,
-    points: int,
-    seed: int,
-) -> Curve:
-    configuration = _configuration(model, kind)
-    within_s = reference_ttft_s(sample, configuration.cluster, objectives)
-    saturation = _saturation_rps(_simulation(sample, configuration, objectives, kind, seed), kind)
-    rates, ratios = np.geomspace(LOWEST, HIGHEST, points) * saturation, []
-    for rate in rates:
-        run = _simulation(replace(sample, arrival_s=sample.arrival_s / rate), configuration, objectives, kind, seed)
-        ratios.append(_ratios(run, kind, within_s, objectives, quantile))
-        if max(ratios[-1]) > HOPELESS:
-            break
-    ttft, tbt = zip(*ratios, strict=True)
-    return Curve(at, modality, float(saturation), tuple(float(each) for each in rates[: len(ratios)]), ttft, tbt)
+@dataclass(frozen=True)
+class _Bench:
+    """A pool of one kind, to be sent requests at rising rates."""
+
+    kind: Kind
+    size: int
+    model: str
+    objectives: Objectives
+    quantile: float
+    seed: int
+
+    def curve(self, at: int, modality: str, sample: Trace, within_s: NDArray[np.float64], points: int) -> Curve:
+        """What its instances, kind `at` of a table, do at rising rates; `sample` has a mean gap of 1 s."""
+        saturation, ratios = _saturation_rps(self._run(sample), self.kind), []
+        alone = self.size == 1
+        span = (LOWEST, HIGHEST, points) if alone else (POOLED_LOWEST, HIGHEST, min(points, POOLED_POINTS))
+        rates = np.geomspace(*span) * saturation
+        for rate in rates:
+            run = self._run(replace(sample, arrival_s=sample.arrival_s / (self.size * rate)))
+            ratios.append(_ratios(run, self.kind, within_s, self.objectives, self.quantile))
+            if max(ratios[-1]) > HOPELESS:
+                break
+        ttft, tbt = zip(*ratios, strict=True)
+        tried = tuple(float(each) for each in rates[: len(ratios)])
+        return Curve(at, modality, self.size, float(saturation), tried, ttft, tbt)
+
+    def _run(self, trace: Trace) -> Simulation:
+        """A run as loaded, with the kind's batch."""
+        cluster, kind = _cluster(self.model, self.kind, self.size), self.kind
+        configuration = Configuration(kind.name, cluster, plan_policies(self.model, kind.gpu, kind.stages == "EPD"))
+        run = Simulation(trace, configuration, self.objectives, self.seed)
+        set_batches(run, [kind if pool.stages == kind.stages else None for pool in cluster.pools])
+        return run
 
 
 def _ratios(
@@ -181,28 +214,15 @@ def reference_ttft_s(trace: Trace, cluster: Cluster, objectives: Objectives) -> 
     return np.asarray(built.requests.deadline_s - built.requests.arrival_s, np.float64)
 
 
-def _simulation(
-    trace: Trace, configuration: Configuration, objectives: Objectives, kind: Kind, seed: int
-) -> Simulation:
-    """A run as loaded, with the kind's batch."""
-    run = Simulation(trace, configuration, objectives, seed)
-    set_batches(run, (kind,))
-    return run
-
-
-def set_batches(run: Simulation, kinds: Sequence[Kind]) -> None:
-    """Give the pools of a run that has not begun the batch of their kinds: sequences, or jobs in an encoder's step."""
-    batches = {(each.stages, each.tensor_parallel): each.batch for each in kinds}
-    for pool, record in zip(run.configuration.cluster.pools, run.state.pools, strict=True):
-        batch = batches.get((pool.stages, pool.tensor_parallel))
-        if batch is not None and pool.stages == "E":
-            record.max_step_jobs = min(batch, run.state.slots.shape[1])
-        elif batch is not None:
-            record.max_sequences = min(batch, run.state.slots.shape[1])
-
-
-def _configuration(model: str, kind: Kind) -> Configuration:
-    return Configuration(kind.name, _cluster(model, kind), plan_policies(model, kind.gpu, kind.stages == "EPD"))
+def set_batches(run: Simulation, kinds: Sequence[Kind | None]) -> None:
+    """Give the pools of a run that has not begun the batch of their kind, one each: sequences, or jobs of an encoder's
+    step; those without a kind keep their own.
+    """
+    for kind, record in zip(kinds, run.state.pools, strict=True):
+        if kind is not None and kind.stages == "E":
+            record.max_step_jobs = min(kind.batch, run.state.slots.shape[1])
+        elif kind is not None:
+            record.max_sequences = min(kind.batch, run.state.slots.shape[1])
 
 
 def plan_policies(model: str, gpu: str, monolith: bool) -> Policies:
@@ -219,9 +239,12 @@ def _pool(kind: Kind, instances: int = 1) -> Pool:
     return Pool(kind.stages, instances, kind.tensor_parallel, "transformers" if kind.stages == "E" else "vllm")
 
 
-def _cluster(model: str, kind: Kind) -> Cluster:
-    """The kind alone in its class, plenty of everything else."""
-    others = {"E": Pool("E", 32, 1, "transformers"), "D": Pool("D", 16, 4), "EP": Pool("EP", 16, 4)}
-    others |= {"ED": Pool("ED", 16, 4), "P": Pool("P", 16, 4), "PD": Pool("PD", 16, 4)}
-    pools = tuple(_pool(kind) if each == kind.stages else others[each] for each in TOPOLOGY_OF[kind.stages])
-    return Cluster(model, kind.gpu, pools)
+def _cluster(model: str, kind: Kind, instances: int = 1) -> Cluster:
+    """A pool of the kind alone in its class, plenty of everything else."""
+    encoders, rest = max(32, 12 * instances), max(16, 4 * instances)
+    others = {each: Pool(each, rest, 4) for each in ("D", "EP", "ED", "P", "PD")}
+    others["E"] = Pool("E", encoders, 1, "transformers")
+    mine = _pool(kind, instances)
+    return Cluster(
+        model, kind.gpu, tuple(mine if each == kind.stages else others[each] for each in TOPOLOGY_OF[kind.stages])
+    )

@@ -21,6 +21,9 @@ LEVELS = 8
 BEYOND = (1.25, 1.5, 2.0, 3.0, 4.0)
 """Shares above 1: no plan may use them; they say how much longer an objective would have to be."""
 
+SHORT = 1e-4
+"""By how much a pool that is one instance too small falls short at least: more than any solver or check lets pass."""
+
 IDLE = 1000.0
 """Where a class has nothing to do an instance counts as serving this many times the load."""
 
@@ -59,7 +62,10 @@ def plan_data(
     rate = np.zeros((len(table.kinds), longest, *load.shape))
     for at, kind in enumerate(table.kinds):
         for level, share in enumerate(shares[kind.stages]):
-            rate[at, level] = mix_rates(table, at, share * slo, slo, kappa, demand, load)
+            by_size = [
+                mix_rates(table, at, share * slo, slo, kappa, demand, load, size + 1) for size in range(table.largest)
+            ]
+            rate[at, level] = pooled_rates(np.array(by_size), (1.0 + terms.headroom) * load)
     return PlanData(
         table.kinds, demand.window_s, shares, load, rate, servers, chosen, terms, initial, about=about or {}
     )
@@ -86,8 +92,9 @@ def mix_rates(
     kappa: float,
     demand: Demand,
     load: NDArray[np.float64],
+    size: int,
 ) -> NDArray[np.float64]:
-    """Requests per second of each window's mix that one instance serves, shape of `load`.
+    """Requests per second of each window's mix that one instance of a pool of `size` serves, shape of `load`.
 
     A mix of loads r_m on capacities C_m keeps an instance busy for sum r_m / C_m of the time: it serves load / that.
     Text-only requests skip the encoders, so elsewhere they have the whole objective. Image requests count by their
@@ -96,8 +103,8 @@ def mix_rates(
     each = table.kinds[kind]
     bits = STAGES[each.stages]
     texts, pictured = each.stages != "E" and demand.text_rps.any(), demand.image_rps.any()
-    text = capacity_of(table, kind, TEXT, slo if bits & PREFILL else share, kappa) if texts else 0.0
-    image = capacity_of(table, kind, IMAGE, share, kappa) if pictured else 0.0
+    text = capacity_of(table, kind, TEXT, slo if bits & PREFILL else share, kappa, size) if texts else 0.0
+    image = capacity_of(table, kind, IMAGE, share, kappa, size) if pictured else 0.0
     images = demand.images_per_s / table.images_per_request
     pictures = images if each.stages == "E" else np.maximum(images, demand.image_rps)
     busy = np.zeros_like(load) if each.stages == "E" else _over(demand.text_rps, text)
@@ -107,12 +114,33 @@ def mix_rates(
     return np.where(np.isfinite(found), found, 0.0)
 
 
-def capacity_of(table: CapacityTable, kind: int, modality: str, share: float, kappa: float) -> float:
-    """Requests per second of one modality that an instance serves within `share` of the TTFT objective."""
-    curve = table.curve(kind, modality)
-    if not curve.rates_rps:
+def pooled_rates(by_size: NDArray[np.float64], needed: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What an instance serves in a pool of its kind just large enough for all that is `needed`, (O, W).
+
+    `by_size[n - 1]` is what it serves in a pool of n, (N, O, W), 0 or more and never less in a larger one. Let n be the
+    smallest pool with n by_size[n - 1] >= needed, N if there is none: an instance counts as by_size[n - 1], but not so
+    much that n - 1 of them were enough. A fleet of one kind then has exactly n instances; of several kinds, each is
+    taken to serve what it would if the pool, which serves the same load, were all of its kind.
+    """
+    sizes = np.arange(1, len(by_size) + 1)[:, None, None]
+    enough = sizes * by_size >= needed
+    at = np.where(enough.any(axis=0), enough.argmax(axis=0), len(by_size) - 1)
+    rate = np.take_along_axis(by_size, at[None], axis=0)[0]
+    bounded = enough.any(axis=0) & (at > 0)
+    return np.where(bounded, np.minimum(rate, (1.0 - SHORT) * needed / np.maximum(at, 1)), rate)
+
+
+def capacity_of(table: CapacityTable, kind: int, modality: str, share: float, kappa: float, size: int) -> float:
+    """Requests per second of one modality that an instance of a pool serves within `share` of the TTFT objective.
+
+    Between the sizes that were measured on a straight line, beyond the largest no more: waiting falls ever slower with
+    the size of a pool. A larger pool is taken to serve no less an instance than a smaller one.
+    """
+    curves = table.pools(kind, modality)
+    if not all(each.rates_rps for each in curves):
         raise GapError(f"the capacity table has no rate in the {modality} curve of {table.kinds[kind].name}")
-    return curve.capacity_rps(share, kappa)
+    found = np.maximum.accumulate([each.capacity_rps(share, kappa) for each in curves])
+    return float(np.interp(size, [each.instances for each in curves], found))
 
 
 def _over(load: NDArray[np.float64], capacity: float) -> NDArray[np.float64]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from slackwise.policies.provisioning.pool import Memory, PoolView
 from slackwise.policies.provisioning.pool import Plan as Targets
-from slackwise.simulator import Cluster, Configuration, Objectives, Pool, Result, Simulation, result_of
+from slackwise.simulator import Cluster, Configuration, Pool, Result, Simulation, result_of
 from slackwise.simulator.cluster import TOPOLOGIES
 from slackwise.simulator.provisioning import Provisioning
-from slackwise.solver.measure import plan_policies, set_batches
+from slackwise.solver.measure import plan_policies, reference_ttft_s, set_batches
+from slackwise.solver.request import PlanRequest
 from slackwise.solver.study import PlanStudy
 from slackwise.traces import Trace
 
@@ -50,7 +51,7 @@ class Replayed:
 
 def replay(study: PlanStudy, trace: Trace) -> tuple[Configuration, Result]:
     """Serve `trace` with the plan of a study, window by window from the first arrival on, again from its beginning
-    when it is over.
+    when it is over. It is judged as its capacities were.
 
     Orders are given a start-up time ahead. Every kind of the plan has at least one instance all the time, as a pool of
     the simulator cannot be empty: where the plan has none, this is dearer than the plan.
@@ -60,7 +61,14 @@ def replay(study: PlanStudy, trace: Trace) -> tuple[Configuration, Result]:
     kinds = [data.kinds[at] for at in used]
     counts = np.maximum(1, ready[:, used])
     pools = tuple(
-        Pool(kind.stages, int(counts[0, at]), kind.tensor_parallel, _engine(kind.stages), most=int(counts[:, at].max()))
+        Pool(
+            kind.stages,
+            int(counts[0, at]),
+            kind.tensor_parallel,
+            _engine(kind.stages),
+            most=int(counts[:, at].max()),
+            gpu=None if kind.gpu == study.request.gpu else kind.gpu,
+        )
         for at, kind in enumerate(kinds)
     )
     gpus = sum(pool.ceiling * pool.tensor_parallel for pool in pools)
@@ -81,14 +89,22 @@ def replay(study: PlanStudy, trace: Trace) -> tuple[Configuration, Result]:
     run = Simulation(trace, configuration, study.request.objectives(), study.request.seed, provisioner=targets)
     set_batches(run, kinds)
     run.run_until()
-    return configuration, result_of(run)
+    return configuration, judged(run, trace, study.request)
 
 
-def serve(trace: Trace, configuration: Configuration, objectives: Objectives, seed: int) -> Result:
-    """Serve `trace` with a configuration."""
-    run = Simulation(trace, configuration, objectives, seed)
+def serve(trace: Trace, configuration: Configuration, request: PlanRequest) -> Result:
+    """Serve `trace` with a configuration, judged as plans are."""
+    run = Simulation(trace, configuration, request.objectives(), request.seed)
     run.run_until()
-    return result_of(run)
+    return judged(run, trace, request)
+
+
+def judged(run: Simulation, trace: Trace, request: PlanRequest) -> Result:
+    """The result of a run by the objectives of the reference monolith: the same for every fleet, fast or slow."""
+    result, objectives = result_of(run), request.objectives()
+    within_s = reference_ttft_s(trace, request.reference(), objectives)
+    met = (result.ttft_s <= within_s) & (result.tbt_s <= objectives.tbt_s(run.images))
+    return replace(result, ttft_objective_s=within_s, met=met)
 
 
 def _engine(stages: str) -> str:

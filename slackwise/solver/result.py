@@ -103,7 +103,7 @@ class SolveResult:
             "solver": self.solver,
             "version": self.version,
             "fingerprint": self.fingerprint,
-            "trajectory": [vars(each) for each in self.trajectory],
+            "trajectory": [vars(each) | {"bound": finite(each.bound)} for each in self.trajectory],
         }
         return document if times else {key: value for key, value in document.items() if key not in TIMES}
 

@@ -20,13 +20,13 @@ from slackwise.solver.planning import plan_data
 from slackwise.solver.provisioning.data import Kind, PlanData
 from slackwise.solver.provisioning.plan import Plan
 from slackwise.solver.provisioning.week import provision_week
+from slackwise.solver.request import PlanRequest
 from slackwise.solver.result import Limits
 from slackwise.solver.schedule.bounds import time_indexed
 from slackwise.solver.schedule.intervals import interval_bound
 from slackwise.solver.schedule.ladder import Window, policy_costs, serial_relaxation
 from slackwise.solver.schedule.late import fewest_late_serial
 from slackwise.solver.schedule.problem import LATE, TTFT, Relaxation, relaxation
-from slackwise.solver.study import PlanRequest
 from slackwise.solver.table import CapacityTable
 from slackwise.traces import Trace, fold, synthesize
 
@@ -75,7 +75,7 @@ def _table(trace: Trace, sizes: Sizes, seed: int) -> tuple[Demand, CapacityTable
     kinds = default_kinds(request.model, request.gpu)
     encoder = next(kind for kind in kinds if kind.stages == "E")
     every: tuple[Kind, ...] = (*kinds, replace(encoder, batch=8))
-    table = measure(trace, request.model, every, request.objectives(), requests=sizes.sample, seed=seed)
+    table = measure(trace, request.model, every, request.objectives(), requests=sizes.sample, seed=seed, sizes=(1,))
     return demand(trace, request.window_s).scaled(sizes.factor), table, time.perf_counter() - begun
 
 

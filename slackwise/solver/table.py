@@ -1,8 +1,8 @@
 """The capacity table: what each kind of instance serves within the objectives, measured once and kept in a file.
 
-A curve says, for one kind and one modality, how late first tokens and how slow next tokens are at each rate that was
-tried: as a quantile over requests of latency / the request's own objective. From it follows the capacity at any share
-of the TTFT objective, and with delays inflated by kappa, without measuring again.
+A curve says, for one kind, one modality and one size of the pool, how late first tokens and how slow next tokens are at
+each rate that was tried: as a quantile over requests of latency / the request's own objective. From it follows the
+capacity at any share of the TTFT objective, and with delays inflated by kappa, without measuring again.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +19,20 @@ from slackwise.files import write_text
 from slackwise.policies.keys import checked_keys
 from slackwise.solver.provisioning.data import Kind
 
-FORMAT = "slackwise-capacity/1"
+FORMAT = "slackwise-capacity/2"
 TEXT, IMAGE = "text", "image"
 MODALITIES = (TEXT, IMAGE)
 
 
 @dataclass(frozen=True)
 class Curve:
-    """What one instance does at rising rates of one modality; each of the same length."""
+    """What each instance of a pool does at rising rates of one modality; columns of the same length."""
 
     kind: int  # index into the table's kinds
     modality: str
+    instances: int  # of the pool, all of this kind
     saturation_rps: float  # what the latency model alone says: no waiting, no overhead that steps share
-    rates_rps: tuple[float, ...]
+    rates_rps: tuple[float, ...]  # of an instance
     ttft_ratio: tuple[float, ...]  # quantile of (this instance's part of the TTFT) / (TTFT objective)
     tbt_ratio: tuple[float, ...]  # quantile of TBT / TBT objective
 
@@ -57,12 +58,28 @@ class CapacityTable:
     objectives: Mapping[str, Any]
     source: str
 
-    def curve(self, kind: int, modality: str) -> Curve:
-        """The curve of a kind. Raises GapError if the table has none."""
-        for each in self.curves:
-            if (each.kind, each.modality) == (kind, modality):
-                return each
-        raise GapError(f"the capacity table has no {modality} curve of {self.kinds[kind].name}")
+    @property
+    def largest(self) -> int:
+        """Instances of the largest pool that was measured."""
+        return max((each.instances for each in self.curves), default=1)
+
+    def pools(self, kind: int, modality: str) -> tuple[Curve, ...]:
+        """The curves of a kind by the size of the pool. Raises GapError if that of one instance is missing."""
+        found = [each for each in self.curves if (each.kind, each.modality) == (kind, modality)]
+        if not any(each.instances == 1 for each in found):
+            raise GapError(f"the capacity table has no {modality} curve of {self.kinds[kind].name} by itself")
+        return tuple(sorted(found, key=lambda each: each.instances))
+
+    def of_kinds(self, chosen: Sequence[Kind]) -> CapacityTable:
+        """The table of these kinds alone, which it must have, numbered in their order."""
+        place = {self.kinds.index(kind): at for at, kind in enumerate(chosen)}
+        curves = tuple(replace(each, kind=place[each.kind]) for each in self.curves if each.kind in place)
+        return replace(self, kinds=tuple(chosen), curves=curves)
+
+    def joined(self, other: CapacityTable) -> CapacityTable:
+        """This table and the curves of the further kinds of `other`, measured alike."""
+        moved = tuple(replace(each, kind=each.kind + len(self.kinds)) for each in other.curves)
+        return replace(self, kinds=self.kinds + other.kinds, curves=self.curves + moved)
 
     def to_json(self) -> dict[str, Any]:
         """The JSON document; an infinite ratio (never served) is null."""
@@ -118,4 +135,8 @@ def _curve(document: Mapping[str, Any], kinds: Sequence[Kind]) -> Curve:
     if list(rates) != sorted(rates) or any(not each > 0 for each in rates):
         raise InputError(f"the rates of {kinds[kind].name}, {document['modality']}, must rise from above 0")
     ratios = [tuple(math.inf if each is None else float(each) for each in column) for column in columns[1:]]
-    return Curve(kind, document["modality"], float(document["saturation_rps"]), rates, ratios[0], ratios[1])
+    instances = document["instances"]
+    if isinstance(instances, bool) or not isinstance(instances, int) or instances < 1:
+        raise InputError(f"a curve of {kinds[kind].name} is of a pool of {instances!r} instances: 1 or more are needed")
+    saturation = float(document["saturation_rps"])
+    return Curve(kind, document["modality"], instances, saturation, rates, ratios[0], ratios[1])

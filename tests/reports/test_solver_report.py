@@ -11,7 +11,7 @@ import pytest
 
 from slackwise.cli.main import run
 from slackwise.solver.measure import default_kinds, measure
-from slackwise.solver.study import PlanRequest
+from slackwise.solver.request import PlanRequest
 from slackwise.solver.table import write_table
 from slackwise.traces import synthesize
 
@@ -122,6 +122,32 @@ def test_an_infeasible_plan_is_reported_with_its_own_exit_code(
     assert "more server" in found["cards"][0]["lines"][0]
     assert "There is no such plan" in (tmp_path / "report.html").read_text()
     assert capsys.readouterr().err.strip().splitlines()[-1].startswith("slackwise: no fleet of 1 servers")
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        (["--text-instances", "2"], "--text-instances needs a configuration with separate encoders"),
+        (["--force-bundle"], "--force-bundle has no effect"),
+        (["--skip-bad-rows"], "--skip-bad-rows has no effect"),
+        (["--today", "faulty.toml"], "bounds hold without faults only"),
+        (["--topology", "monolith", "--levels", "4"], "--levels has no effect"),
+        (["--topology", "monolith", "--encoder-batch", "4"], "--encoder-batch has no effect"),
+    ],
+)
+def test_what_would_have_no_effect_on_a_report_is_refused(
+    asked: list[str],
+    says: str,
+    words: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "faulty.toml").write_text('name = "faulty"\nbase = "vllm"\n[faults]\nmtbf_s = 3600\n')
+    monkeypatch.chdir(tmp_path)
+    assert run([*words, "--out", str(tmp_path), *asked]) == 2
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / "report.json").exists()
 
 
 def test_a_window_that_cannot_be_cut_is_refused(words: list[str], tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ from slackwise.solver.provisioning.model import provision
 from slackwise.solver.provisioning.paths import PathResult
 from slackwise.solver.provisioning.validator import violations
 from slackwise.solver.provisioning.week import provision_week
+from slackwise.solver.request import PlanRequest
 from slackwise.solver.result import INFEASIBLE, Limits
-from slackwise.solver.study import PlanRequest
 from slackwise.solver.table import write_table
 from slackwise.traces import synthesize
 from tests.solver.plans import one_class, split_data
@@ -65,7 +65,8 @@ def test_each_bad_input_has_its_code_and_one_line(
 
 
 def without_rates(document: dict[str, Any]) -> None:
-    document["curves"][1] |= {"rates_rps": [], "ttft_ratio": [], "tbt_ratio": []}
+    image = next(each for each in document["curves"] if each["modality"] == "image")
+    image |= {"rates_rps": [], "ttft_ratio": [], "tbt_ratio": []}
 
 
 def without_kinds(document: dict[str, Any]) -> None:
@@ -98,6 +99,17 @@ def test_a_table_with_a_gap_has_its_code(
         (["--target", "0.9"], "was measured for share within the objectives 0.95, not 0.9"),
         (["--gpu", "H100"], "was measured for GPU A100-80GB, not H100"),
         (["--scenarios", "5", "--budget", "1"], "not both"),
+        (["--violation", "0.1"], "--violation has no effect without --scenarios"),
+        (["--reach", "2"], "--reach has no effect without --budget"),
+        (["--budget", "1", "--violation", "0.1"], "--violation has no effect"),
+        (["--servers", "H100=4"], "H100 is none of the GPU types asked for"),
+        (["--price", "A100-80GB=x"], "--price x: a number for all GPU types"),
+        (["--servers", "many"], "none for as many as it takes"),
+        (["--servers", "0"], "at least 1 server"),
+        (["--tp", "1,two"], "--tp 1,two: whole numbers"),
+        (["--tp", "16"], "tensor parallelism must be from 1 to 8"),
+        (["--gpu", "A100-80GB,A100-80GB"], "each once"),
+        (["--price", "inf"], "prices must be finite"),
         (["--window", "inf"], "window_s is inf"),
         (["--faults", "mtbf_s=60"], "No such option '--faults'"),
         (["--gpus", "64"], "No such option '--gpus'"),
@@ -141,6 +153,24 @@ def test_a_time_limit_with_a_solution_gives_one_that_breaks_no_rule() -> None:
     found = provision_week(data, Limits(gap=0.0, seconds=0.0)).required()
     assert next(violations(data, found.solution), None) is None
     assert found.bound <= (found.objective or 0.0)
+
+
+def test_a_price_below_nothing_and_no_limit_of_servers_have_their_code(
+    table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["solve", "provision", "synthetic", *HOUR, "--table", str(table), "--price", "-1"]
+    assert run([*words, "--servers", "none"]) == 6
+    assert_one_line(capsys, "is a price negative")
+    assert run([*words, "--servers", "2", "--no-confirm", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["result"]["bound"] <= found["result"]["objective"] < 0
+    assert {sum(4 * each for each in row) for row in found["plan"]["ready"]} == {16}  # all that there is
+
+
+def test_a_kind_that_the_table_lacks_has_the_code_of_a_gap(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["--tp", "4,8"], ["--batch", "32"], ["--encoder-batch", "8"]):
+        assert run(["solve", "provision", "synthetic", *HOUR, "--table", str(table), *words]) == 9
+        assert_one_line(capsys, "has no kind of")
 
 
 def test_prices_below_nothing_without_a_limit_are_unbounded() -> None:

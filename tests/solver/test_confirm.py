@@ -13,7 +13,8 @@ from slackwise.solver.confirm import STEPS, confirmed
 from slackwise.solver.measure import default_kinds, measure
 from slackwise.solver.provisioning.validator import violations
 from slackwise.solver.replay import Replayed, replay
-from slackwise.solver.study import PlanRequest, plan_for
+from slackwise.solver.request import PlanRequest
+from slackwise.solver.study import plan_for
 from slackwise.solver.table import write_table
 from slackwise.traces import scale_rate, synthesize
 
@@ -50,9 +51,9 @@ def test_the_replayed_fleet_is_never_smaller_than_the_plan(path: Path) -> None:
         assert np.dot(tick.targets, sizes) >= study.plan.gpus(study.data)[window]
 
 
-def test_the_command_confirms_if_asked(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_confirms_unless_told_not_to(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["solve", "provision", "synthetic", "--from", "30h", "--hours", "0.5", "--rate", "4", "--table", str(path)]
-    assert run([*words, "--confirm", "--json"]) == 0
+    assert run([*words, "--json"]) == 0
     replayed = json.loads(capsys.readouterr().out)["replay"]
     assert replayed["met"]
     assert replayed["attainment"] >= 0.95
@@ -63,7 +64,7 @@ def test_a_plan_that_misses_its_target_is_shown_and_fails(
 ) -> None:
     missed = Replayed(attainment=0.9, ttft_attainment=0.9, gpu_s=3600.0, ttft_p99_s=1.0, requests=10)
     monkeypatch.setattr(Replayed, "of", lambda result: missed)
-    words = ["solve", "provision", "synthetic", "--from", "30h", "--hours", "0.2", "--table", str(path), "--confirm"]
+    words = ["solve", "provision", "synthetic", "--from", "30h", "--hours", "0.2", "--table", str(path)]
     assert run(words) == 5
     shown = capsys.readouterr()
     assert "Replay: 90.00% of requests" in shown.out

@@ -55,7 +55,7 @@ def decision(study: PlanStudy, today: Configuration, now: Replayed) -> Card:
         + (f"; the first {MOST_ROWS} are shown, report.json has all." if len(rows) > MOST_ROWS else "."),
     ]
     figure = {
-        "kinds": [data.kinds[at].name.partition(" on ")[0] for at in used],
+        "kinds": [study.named(at) for at in used],
         "gpus": [(plan.ready[:, at] * data.kinds[at].tensor_parallel).tolist() for at in used],
         "load_rps": data.load.max(axis=0).tolist(),
         "window_s": data.window_s,
@@ -75,19 +75,38 @@ def objective(study: PlanStudy) -> Card:
     total = sum(terms.values())
     rows = [(name, hours(value), percent(value / total)) for name, value in terms.items()]
     line = (
-        "What is minimised, in GPU-hours of the cheapest GPU type: GPUs that serve, GPUs while they start, and "
+        f"What is minimised, {_unit(study)}: GPUs that serve, GPUs while they start, and "
         f"{study.request.terms.switch_gpu_s:g} GPU-seconds for every GPU switched on."
     )
-    shown = table(("term", "GPU-hours", "share"), [*rows, ("all", hours(total), percent(1.0))])
-    return Card("objective", "Objective by term", (line,), (shown,), {"terms_gpu_s": terms})
+    tables = [table(("term", _heading(study), "share"), [*rows, ("all", hours(total), percent(1.0))])]
+    types = study.gpu_hours()
+    if len(study.request.hardware.gpus) > 1:
+        tables.append(
+            table(("GPU type", "GPU-hours that serve"), [(gpu, f"{each:,.2f}") for gpu, each in types.items()])
+        )
+    data = {"terms_gpu_s": terms, "unit": study.request.hardware.unit, "gpu_hours": types}
+    return Card("objective", "Objective by term", (line,), tuple(tables), data)
+
+
+def _heading(study: PlanStudy) -> str:
+    """Of a column of model costs."""
+    return "GPU-hours" if study.request.hardware.prices is None else "cost"
+
+
+def _unit(study: PlanStudy) -> str:
+    prices = study.request.hardware.prices
+    if prices is None:
+        return "in GPU-hours"
+    named = ", ".join(f"{each:g} of {gpu}" for gpu, each in zip(study.request.hardware.gpus, prices, strict=True))
+    return f"at the prices of a GPU-hour given ({named})"
 
 
 def proof(study: PlanStudy) -> Card:
     """How good the plan is at least."""
     result, limits = study.result, study.request.limits
     rows = [
-        ("plan", f"{hours(result.objective or 0.0)} GPU-hours"),
-        ("bound: no plan costs less", f"{hours(result.bound)} GPU-hours"),
+        ("plan", f"{hours(result.objective or 0.0)} {study.request.hardware.unit}"),
+        ("bound: no plan costs less", f"{hours(result.bound)} {study.request.hardware.unit}"),
         ("gap", f"{100 * (result.gap or 0.0):.2f} %, {percent(limits.gap)} asked for"),
         ("verdict", result.status),
         ("limits", f"seconds {limits.seconds or 'none'}, work {limits.work or 'none'}, workers {limits.workers}"),
@@ -120,8 +139,8 @@ def values(study: PlanStudy, marginal: Mapping[str, float], others: Mapping[str,
         "Exact: the plan made again, to the same gap.",
     )
     tables = (
-        table(("a unit of (approximate)", "change, GPU-hours"), approximate),
-        table(("what if (exact)", "GPU-hours", "change"), exact),
+        table(("a unit of (approximate)", f"change, {_heading(study)}"), approximate),
+        table(("what if (exact)", _heading(study), "change"), exact),
     )
     numbers = {name: None if each is None else each.result.objective for name, each in others.items()}
     data = {
@@ -188,15 +207,14 @@ def robustness(
             rows.append((name, hours(cost), change(cost, base), percent(run.attainment)))
     line = "Plans that stand longer delays or more demand than the mean, and what they attain on the held-out part."
     data = {name: None if each is None else each.to_json() for name, each in kept.items()}
-    shown = table(("plan", "GPU-hours", "change", "attainment, held out"), rows)
+    shown = table(("plan", _heading(study), "change", "attainment, held out"), rows)
     return Card("robustness", "Robustness", (line,), (shown,), {"held_out": data})
 
 
 def replays(plan: Confirmed, later: Replayed) -> Card:
     """Predicted against simulated."""
     study, fresh = plan.study, plan.run
-    terms = study.plan.terms(study.data)
-    predicted = terms["serving"] + terms["starting"]
+    predicted = 3600.0 * sum(study.gpu_hours().values()) + study.plan.starting_gpu_s(study.data)
     target = study.request.target
     rows = [
         ("predicted", hours(predicted), f"at least {percent(target)}", "-", "-"),
@@ -209,6 +227,8 @@ def replays(plan: Confirmed, later: Replayed) -> Card:
         "The plan in the simulator: on the part it was planned for, and by the clock on the part it never saw. Orders "
         "go out a start-up time ahead, and a kind in use keeps at least one instance: GPU-hours may be a little more."
     )
+    if len(study.request.hardware.gpus) > 1:
+        line += " GPU-hours that were simulated are of all GPU types together, whatever their prices."
     told = "was enough for the target" if plan.met else "was not enough for the target: nothing tried was"
     more = f"Capacity beyond the load was raised until the replay met the target: {percent(plan.headroom)} {told}."
     data = {

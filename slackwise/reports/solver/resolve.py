@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from slackwise.errors import InfeasibleError, LimitError
 from slackwise.solver.demand import budgeted, demand, scenarios
+from slackwise.solver.hardware import Hardware
 from slackwise.solver.study import PlanStudy, solve_plan
 from slackwise.traces import Trace
 
@@ -20,10 +22,9 @@ DRAWS = 20
 
 def what_if(study: PlanStudy) -> dict[str, PlanStudy | None]:
     """Exact re-solves, None where nothing is feasible any more: servers, demand, objectives, start-up time."""
-    servers = study.request.servers
     changes: dict[str, Change] = {
-        "one server more": lambda base: _asked(base, servers=servers + 1),
-        "one server fewer": lambda base: _asked(base, servers=servers - 1),
+        **_one_server(study, 1, "more"),
+        **_one_server(study, -1, "fewer"),
         "demand +10 %": lambda base: _demanded(base, 1.1),
         "demand -10 %": lambda base: _demanded(base, 0.9),
         "objectives 10 % longer": lambda base: _asked(base, slo=1.1 * base.request.slo),
@@ -31,9 +32,22 @@ def what_if(study: PlanStudy) -> dict[str, PlanStudy | None]:
         "start-up halved": lambda base: _started(base, 0.5),
         "start-up doubled": lambda base: _started(base, 2.0),
     }
-    if servers == 1:
-        del changes["one server fewer"]
     return {name: _tried(study, each) for name, each in changes.items()}
+
+
+def _one_server(study: PlanStudy, step: int, word: str) -> dict[str, Change]:
+    """A server more or fewer of each GPU type that has a limit; one stays at least."""
+    hardware, found = study.request.hardware, dict[str, Change]()
+    for at, (gpu, count) in enumerate(zip(hardware.gpus, hardware.servers, strict=True)):
+        if count is not None and count + step > 0:
+            counts = tuple(each if other != at else count + step for other, each in enumerate(hardware.servers))
+            name = f"one server {word}" + (f" of {gpu}" if len(hardware.gpus) > 1 else "")
+            found[name] = _with_servers(replace(hardware, servers=counts))
+    return found
+
+
+def _with_servers(hardware: Hardware) -> Change:
+    return lambda study: _asked(study, hardware=hardware)
 
 
 def safer(study: PlanStudy, trace: Trace) -> dict[str, PlanStudy | None]:
@@ -67,8 +81,8 @@ def _tried(study: PlanStudy, change: Change) -> PlanStudy | None:
         return None
 
 
-def _asked(study: PlanStudy, **changes: float) -> PlanStudy:
-    return solve_plan(study.demand, study.table, replace(study.request, **changes))  # type: ignore[arg-type]
+def _asked(study: PlanStudy, **changes: Any) -> PlanStudy:
+    return solve_plan(study.demand, study.table, replace(study.request, **changes))
 
 
 def _demanded(study: PlanStudy, factor: float) -> PlanStudy:

@@ -17,13 +17,15 @@ from slackwise.reports.solver import question
 from slackwise.reports.solver.cards import Card
 from slackwise.reports.solver.resolve import front, safer, what_if
 from slackwise.reports.solver.shadow import binding, marginal_values
-from slackwise.simulator import Configuration, Result
+from slackwise.simulator import Configuration, Result, Simulation
 from slackwise.simulator.presets import preset
 from slackwise.solver.backend import solver_version
 from slackwise.solver.confirm import Confirmed, confirmed
 from slackwise.solver.multiples import Multiple, multiples
 from slackwise.solver.replay import Replayed, replay, serve
-from slackwise.solver.study import PlanRequest, PlanStudy, plan_for
+from slackwise.solver.request import PlanRequest
+from slackwise.solver.study import PlanStudy, plan_for
+from slackwise.solver.work import check_plain
 from slackwise.traces import Trace, scale_rate
 
 SCHEMA = "slackwise-solver-report/1"
@@ -70,7 +72,11 @@ class Asked:
 
 
 def solver_report(asked: Asked, report: Report = lambda line: None) -> dict[str, Any]:
-    """report.json. An infeasible plan gives a report too, whose verdict says what would have to give way."""
+    """report.json. An infeasible plan gives a report too, whose verdict says what would have to give way.
+
+    Raises InputError if today's service reuses earlier work or has faults: the fluid bound knows of neither.
+    """
+    check_plain(Simulation(asked.trace.take(slice(0, 100)), asked.today, asked.request.objectives()))
     planned, held_out = asked.parts()
     facts = {"schema": SCHEMA, "title": TITLE, **_origin(asked, planned, held_out)}
     try:
@@ -87,9 +93,8 @@ def _cards(
     asked: Asked, plan: Confirmed, planned: Trace, held_out: Trace, facts: Mapping[str, Any], report: Report
 ) -> list[Card]:
     study, fresh = plan.study, plan.run
-    objectives, seed = study.request.objectives(), study.request.seed
     later = replay(study, held_out)
-    today = [serve(each, asked.today, objectives, seed) for each in (planned, held_out)]
+    today = [serve(each, asked.today, study.request) for each in (planned, held_out)]
     report("solving again under other terms")
     others, sure = what_if(study), safer(study, planned)
     kept = {name: None if each is None else Replayed.of(replay(each, held_out)[1]) for name, each in sure.items()}
@@ -118,7 +123,7 @@ def _rivals(
 ) -> list[tuple[str, Replayed, Multiple | None]]:
     """The plan, today's fleet and autoscalers on the held-out part, each beside the fluid bound."""
     objectives, seed = study.request.objectives(), study.request.seed
-    cap = study.request.servers * study.data.gpus_per_server
+    cap = _gpus(study)
     runs = [plan, (replace(asked.today, name="today"), today)]
     fleet = preset("modserve", study.request.model, study.request.gpu, min(16, cap))
     for name in AUTOSCALERS:
@@ -129,9 +134,16 @@ def _rivals(
             policies=policies,
             provisioning=replace(fleet.provisioning, gpu_cap=max(cap, fleet.cluster.gpus)),
         )
-        runs.append((chosen, serve(trace, chosen, objectives, seed)))
+        runs.append((chosen, serve(trace, chosen, study.request)))
     bounds = multiples(trace, runs, objectives, seed)
     return [(configuration.name, Replayed.of(result), bounds[configuration.name]) for configuration, result in runs]
+
+
+def _gpus(study: PlanStudy) -> int:
+    """GPUs that the servers hold; where there is no limit, those that the plan uses."""
+    servers = [each for each in study.request.hardware.servers if each is not None]
+    limited = len(servers) == len(study.request.hardware.servers)
+    return sum(servers) * study.data.gpus_per_server if limited else int(study.plan.gpus(study.data).max())
 
 
 def _origin(asked: Asked, planned: Trace, held_out: Trace) -> dict[str, Any]:

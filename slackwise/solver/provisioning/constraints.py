@@ -55,9 +55,8 @@ def capacity(model: Any, data: PlanData, columns: Columns, option: Option | None
         for window in range(data.windows):
             for scenario in binding_scenarios(data.rate[members, level, :, window], needed[:, window]):
                 rates = data.rate[members, level, scenario, window]
-                served = sum(
-                    rate * columns.ready[window, kind] for rate, kind in zip(rates, members, strict=True) if rate
-                )
+                terms = [rate * columns.ready[window, kind] for rate, kind in zip(rates, members, strict=True) if rate]
+                served = sum(terms) if terms else 0.0 * columns.ready[window, members[0]]  # a row all the same
                 slack = columns.unserved.get((name, window), 0.0)
                 label = f"capacity[window={window}, {name} at level {level}, scenario {scenario}]"
                 low = needed[scenario, window] * chosen

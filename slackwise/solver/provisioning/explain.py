@@ -68,7 +68,7 @@ def _least_price(data: PlanData) -> np.ndarray:
 
 def _servers(data: PlanData, first: int) -> Remedy | None:
     """The fewest servers more, over the splits."""
-    best: tuple[float, np.ndarray, str] | None = None
+    best: tuple[float, dict[str, np.ndarray]] | None = None
     for option in options(data):
         free = replace(data, servers=dict.fromkeys(data.servers))
         if not floors(free, option).feasible:
@@ -80,14 +80,19 @@ def _servers(data: PlanData, first: int) -> Remedy | None:
         extra = {gpu: np.zeros(data.windows) for gpu in data.servers}
         for (gpu, window), column in built.columns.more_servers.items():
             extra[gpu][window] = round(answer.values[column])
-        gpu = max(extra, key=lambda each: extra[each].max())
-        if best is None or extra[gpu].max() < best[0]:
-            best = float(extra[gpu].max()), extra[gpu], gpu
+        most = float(sum(each.max() for each in extra.values()))
+        if best is None or most < best[0]:
+            best = most, extra
     if best is None or best[0] < 1:
         return None
-    words = _windows(np.flatnonzero(best[1]) + first)
-    plural = "s" if best[0] > 1 else ""
-    return Remedy("servers", best[0], f"with {best[0]:.0f} more server{plural} of {best[2]} in {words}")
+    return Remedy(
+        "servers", best[0], "with " + " and ".join(_more(*each, first) for each in best[1].items() if each[1].any())
+    )
+
+
+def _more(gpu: str, extra: np.ndarray, first: int) -> str:
+    plural = "s" if extra.max() > 1 else ""
+    return f"{extra.max():.0f} more server{plural} of {gpu} in {_windows(np.flatnonzero(extra) + first)}"
 
 
 def _ttft(data: PlanData, ttft_s: float | None) -> Remedy | None:

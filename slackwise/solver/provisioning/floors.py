@@ -33,7 +33,9 @@ class Floors:
         return sum(self.line(data, name) for name in self.cost)
 
     def line(self, data: PlanData, name: str) -> float:
-        """Lower bound of the price of one class."""
+        """Lower bound of the price of one class; none where more instances cost less than nothing."""
+        if any(data.kinds[at].cost < 0 for at in data.classes[name]):
+            return -np.inf
         return _with_starts(data, name, self.cost[name])
 
 

@@ -35,6 +35,11 @@ class Plan:
         """GPUs whose capacity counts in each window, (W,)."""
         return np.asarray(self.ready @ np.array([kind.tensor_parallel for kind in data.kinds]))
 
+    def starting_gpu_s(self, data: PlanData) -> float:
+        """GPU-seconds of all GPU types while they start."""
+        each = np.array([kind.tensor_parallel * kind.start_s for kind in data.kinds])
+        return float(self.starts(data).sum(axis=0) @ each)
+
     def to_json(self, data: PlanData) -> dict[str, Any]:
         """For JSON: the split, the counts of the kinds that are ever used."""
         used = np.flatnonzero(self.ready.any(axis=0))

@@ -119,7 +119,7 @@ def _provision(
             progress(steps[-1])
 
     for number, at in enumerate(sorted(totals, key=lambda each: (totals[each], each))):
-        if math.isinf(totals[at]) or (best and totals[at] >= best[1] * (1.0 - limits.gap)):
+        if totals[at] == math.inf or (best and totals[at] >= best[1] * (1.0 - limits.gap)):
             continue
         parts = [_Part(first, last, -math.inf) for first, last in _cuts(data, block)]
         good_enough = best[1] * (1.0 - limits.gap) if best else math.inf
