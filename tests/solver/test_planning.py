@@ -113,7 +113,10 @@ def test_a_mix_keeps_an_instance_busy_for_the_sum_of_its_parts() -> None:
     assert data.rate[0, 0, 0, 0] == pytest.approx(3.0 / 1.5)
 
 
-@given(st.lists(st.floats(0.0, 4.0), min_size=1, max_size=6), st.lists(st.floats(0.0, 30.0), min_size=1, max_size=4))
+HUNDREDTHS = st.integers(0, 3000).map(lambda each: each / 100)
+
+
+@given(st.lists(HUNDREDTHS, min_size=1, max_size=6), st.lists(HUNDREDTHS, min_size=1, max_size=4))
 def test_a_fleet_of_one_kind_is_the_smallest_pool_that_is_enough(gains: list[float], needed: list[float]) -> None:
     by_size = np.broadcast_to(np.cumsum(gains)[:, None, None], (len(gains), 1, len(needed)))
     found = pooled_rates(by_size, np.array([needed]))[0]
