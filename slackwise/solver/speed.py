@@ -26,6 +26,7 @@ from slackwise.solver.schedule.bounds import time_indexed
 from slackwise.solver.schedule.intervals import interval_bound
 from slackwise.solver.schedule.ladder import Window, policy_costs, serial_relaxation
 from slackwise.solver.schedule.late import fewest_late_serial
+from slackwise.solver.schedule.offline import selected
 from slackwise.solver.schedule.problem import LATE, TTFT, Relaxation, relaxation
 from slackwise.solver.table import CapacityTable
 from slackwise.traces import Trace, fold, synthesize
@@ -135,13 +136,13 @@ def _late(sizes: Sizes, seed: int) -> dict[str, Any]:
 
 
 def _bounds(sizes: Sizes, seed: int, progress: Progress) -> dict[str, Any]:
-    """Bounds of 10,000 requests beside the best registered policy; the first row is `bound_10k_*`."""
-    batching = _window("modserve", sizes.bound, 4, seed)
+    """Bounds of 10,000 requests beside the best registered policies; the first row is `bound_10k_*`."""
     serial = _window("vllm", sizes.bound, 1, seed, sequences=1)
     problem = serial.serial()
     alone = serial_relaxation(relaxation(serial.run()), problem)
     cases: list[tuple[Window, str, Relaxation, Callable[[], float]]] = []
-    for objective in (TTFT, LATE):
+    for objective, folds in ((TTFT, 4), (TTFT, 8), (TTFT, 16), (LATE, 4), (LATE, 16)):
+        batching = _window("modserve", sizes.bound, folds, seed)
         relaxed = relaxation(batching.run())
         cases.append((batching, objective, relaxed, lambda r=relaxed, o=objective: time_indexed(r, o)))  # type: ignore[misc]
     cases.append((serial, LATE, alone, lambda: max(interval_bound(problem), time_indexed(alone, LATE))))
@@ -152,6 +153,7 @@ def _bounds(sizes: Sizes, seed: int, progress: Progress) -> dict[str, Any]:
         seconds = time.perf_counter() - begun
         costs, _ = policy_costs(window, relaxed, objective)
         best = next(iter(costs))
+        known = min(costs[best], selected(problem).cost(problem, LATE)) if window is serial else costs[best]
         rows.append(
             {
                 "fleet": window.configuration.cluster.describe(),
@@ -162,6 +164,7 @@ def _bounds(sizes: Sizes, seed: int, progress: Progress) -> dict[str, Any]:
                 "seconds": round(seconds, 3),
                 "best_policy": best,
                 "best_cost": round(costs[best], 2),
+                "best_known": round(known, 2),
                 "ratio": round(bound / costs[best], 4) if costs[best] else 1.0,
             }
         )

@@ -21,6 +21,7 @@ from slackwise.solver.schedule.full import least_cost_serial
 from slackwise.solver.schedule.intervals import interval_bound
 from slackwise.solver.schedule.ladder import Window, candidates, climb, run_cost, serial_relaxation
 from slackwise.solver.schedule.late import fewest_late, fewest_late_serial
+from slackwise.solver.schedule.offline import selected
 from slackwise.solver.schedule.problem import LATE, OBJECTIVES, TARDINESS, TTFT, Relaxation, relaxation
 from slackwise.solver.schedule.serial import SerialProblem, release_trace, replay, serial_cost
 from slackwise.streams import stream
@@ -130,6 +131,40 @@ def test_the_exact_rungs_give_what_trying_all_orders_gives(seed: int, count: int
         assert found.bound <= best + 1e-9
         if objective == LATE:
             assert max(interval_bound(problem, parts) for parts in (1, 2, 4)) <= best
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    count=st.integers(1, 6),
+    machines=st.integers(1, 2),
+    patience=st.sampled_from([0.0, 2.0]),
+)
+def test_a_timetable_by_hand_is_never_better_than_the_best_and_without_slack_as_good(
+    seed: int, count: int, machines: int, patience: float
+) -> None:
+    generator = np.random.default_rng(seed)
+    arrival, busy = np.round(generator.uniform(0, 4, count), 2), np.round(generator.uniform(0.5, 3, count), 2)
+    first = np.round(busy * generator.uniform(0.2, 1.0, count), 2)
+    due = arrival + first + np.round(generator.uniform(0, patience, count), 2)
+    problem = SerialProblem(machines, arrival, due, first, busy, generator.uniform(size=count) < 0.1)
+    best = fewest_late_serial(problem, EXACT).objective or 0.0
+    found = selected(problem)
+    assert sorted(np.unique(found.machine)) <= list(range(machines))
+    assert found.cost(problem, LATE) >= best
+    if patience == 0.0:
+        assert found.cost(problem, LATE) == best
+
+
+def test_the_best_known_of_a_long_serial_window_is_a_timetable_by_hand() -> None:
+    window = serial_window(600, folds=4)
+    ladder = climb(window, LATE, Limits(gap=0.0, work=0.1))
+    assert ladder.search is None
+    assert ladder.timetable is not None
+    assert ladder.best_rung.bound <= ladder.best_known < min(ladder.costs.values())
+    held, order = release_trace(window.trace, ladder.timetable)
+    first = replay(replace(window, trace=held).run(), ladder.timetable, order)
+    assert serial_cost(window.serial(), first, LATE).sum() == ladder.best_known
 
 
 def _cost(problem: SerialProblem, order: tuple[int, ...], places: tuple[int, ...], objective: str) -> float:

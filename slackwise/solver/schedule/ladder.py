@@ -24,11 +24,17 @@ from slackwise.solver.schedule.bounds import time_indexed, trivial
 from slackwise.solver.schedule.full import least_cost_serial
 from slackwise.solver.schedule.intervals import interval_bound
 from slackwise.solver.schedule.late import MOST_REQUESTS, fewest_late, fewest_late_serial
+from slackwise.solver.schedule.offline import selected
 from slackwise.solver.schedule.problem import LATE, OBJECTIVES, SLIVER, Relaxation, Stage, relaxation, simulated_cost
 from slackwise.solver.schedule.serial import SerialProblem, Timetable, is_serial, serial_problem, spread_out
 from slackwise.traces import Trace
 
 Report = Callable[[str], None]
+
+AS_CONFIGURED = "as configured"
+
+ROUNDS = 3
+"""Policies that are changed together at most, besides the first."""
 
 
 @dataclass(frozen=True)
@@ -151,9 +157,13 @@ def climb(
         rungs.append(
             Rung("CP-SAT full objective", search.bound, search.status, round(search.build_s + search.solve_s, 3))
         )
-    known, timetable = [min(costs.values())], None if search is None else search.solution
-    if timetable is not None and problem is not None:
-        known.append(timetable.cost(problem, objective))
+    tables = [] if search is None or search.solution is None else [search.solution]
+    if problem is None:
+        return Ladder(objective, tuple(rungs), costs, min(costs.values()), None, search)
+    if objective == LATE:
+        tables.append(selected(problem))
+    timetable = min(tables, key=lambda each: each.cost(problem, objective), default=None)
+    known = [min(costs.values()), *(each.cost(problem, objective) for each in tables)]
     return Ladder(objective, tuple(rungs), costs, min(known), timetable, search)
 
 
@@ -169,14 +179,45 @@ def serial_relaxation(relaxed: Relaxation, problem: SerialProblem) -> Relaxation
 
 
 def policy_costs(window: Window, relaxed: Relaxation, objective: str) -> tuple[dict[str, float], np.ndarray]:
-    """(cost of each registered policy put in its role, best first; times of first tokens under the best)."""
-    found: dict[str, tuple[float, np.ndarray]] = {}
-    for name, chosen in candidates(window.configuration):
-        run = window.run(chosen)
-        run.run_until()
-        found[name] = run_cost(relaxed, run, objective), np.array(run.state.progress.first_token_s)
-    ordered = sorted(found, key=lambda each: (found[each][0], each))
-    return {name: found[name][0] for name in ordered}, found[ordered[0]][1]
+    """(cost of each registered policy put in its role, best first; times of first tokens under the best).
+
+    Of the best one every role but its own is tried again beside it, and so on while that gains, ROUNDS times at most:
+    combinations have names such as "routing x, batching y".
+    """
+    found = {name: _served(window, chosen, relaxed, objective) for name, chosen in candidates(window.configuration)}
+    best = min(found, key=lambda each: (found[each].cost, each))
+    for _ in range(ROUNDS):
+        fixed = replace(window.configuration, policies=found[best].chosen)
+        more = {
+            _together(best, name): _served(window, chosen, relaxed, objective) for name, chosen in candidates(fixed)[1:]
+        }
+        better = min(more, key=lambda each: (more[each].cost, each))
+        if more[better].cost >= found[best].cost:
+            break
+        found[better], best = more[better], better
+    ordered = sorted(found, key=lambda each: (found[each].cost, each))
+    return {name: found[name].cost for name in ordered}, found[ordered[0]].first_token_s
+
+
+def _together(*names: str) -> str:
+    """Names of changes one after another, of each role the last: "routing x, batching y"."""
+    parts = [each.split(" ", 1) for name in names if name != AS_CONFIGURED for each in name.split(", ")]
+    return ", ".join(f"{role} {policy}" for role, policy in dict(parts).items())
+
+
+@dataclass(frozen=True)
+class _Served:
+    """What policies came to."""
+
+    cost: float
+    chosen: Policies
+    first_token_s: np.ndarray
+
+
+def _served(window: Window, chosen: Policies, relaxed: Relaxation, objective: str) -> _Served:
+    run = window.run(chosen)
+    run.run_until()
+    return _Served(run_cost(relaxed, run, objective), chosen, np.array(run.state.progress.first_token_s))
 
 
 def run_cost(relaxed: Relaxation, run: Simulation, objective: str) -> float:
@@ -189,7 +230,7 @@ def run_cost(relaxed: Relaxation, run: Simulation, objective: str) -> float:
 
 def candidates(configuration: Configuration) -> list[tuple[str, Policies]]:
     """The configuration's own policies, and each registered policy in each role in which it decides something."""
-    own, chosen = configuration.policies, [("as configured", configuration.policies)]
+    own, chosen = configuration.policies, [(AS_CONFIGURED, configuration.policies)]
     roles = ["routing", "batching", "chunking", "admission"]
     if configuration.cluster.topology != "monolith":
         roles += ["encode_routing", "encode_batching"]
