@@ -16,6 +16,8 @@ from slackwise.traces import Trace
 BIN_S = 30.0
 """Bursts of image requests last 10 to 60 s (Azure LMM 2025): their spread is looked at in bins of this length."""
 
+LONGEST_S = 86400.0
+
 Rates = NDArray[np.float64]
 
 
@@ -43,11 +45,12 @@ class Demand:
 def demand(trace: Trace, window_s: float, burst: float = 0.0) -> Demand:
     """The demand of a trace, one scenario: means of each window, plus `burst` standard deviations of its bins.
 
-    Raises InputError for a window shorter than a bin, EmptyError if the trace has no window, ZeroDemandError if it has
-    no request.
+    Bins before the first and after the last arrival do not count: a window that the trace covers in part has the rate
+    of that part. Raises InputError for a window shorter than a bin or longer than a day, EmptyError if the trace has no
+    window, ZeroDemandError if it has no request.
     """
-    if not BIN_S <= window_s < np.inf:
-        raise InputError(f"window_s is {window_s:g}: it must be at least {BIN_S:g} and finite")
+    if not BIN_S <= window_s <= LONGEST_S:
+        raise InputError(f"window_s is {window_s:g}: it must be from {BIN_S:g} to {LONGEST_S:g}")
     if len(trace) == 0:
         raise ZeroDemandError("the trace has no request in the window: nothing is demanded")
     first_s = float(np.floor(trace.arrival_s[0] / window_s)) * window_s
@@ -59,11 +62,19 @@ def demand(trace: Trace, window_s: float, burst: float = 0.0) -> Demand:
     text = _bins(at_s[~pictured], None, windows, per_window, window_s)
     image = _bins(at_s[pictured], None, windows, per_window, window_s)
     images = _bins(at_s[pictured], trace.images[pictured], windows, per_window, window_s)
-    spreads = [each.std(axis=1) for each in (text, image)]
-    share = np.maximum(image.mean(axis=1), 1e-12)
-    means = [each.mean(axis=1) for each in (text, image, images)]
+    covered = _covered(at_s, text.shape, window_s / per_window)
+    spreads = [each.std(axis=1, where=covered) for each in (text, image)]
+    means = [each.mean(axis=1, where=covered) for each in (text, image, images)]
+    share = np.maximum(means[1], 1e-12)
     raised = [means[0] + burst * spreads[0], means[1] + burst * spreads[1]]
     return Demand(window_s, raised[0][None], raised[1][None], (means[2] * raised[1] / share)[None], *spreads)
+
+
+def _covered(at_s: Rates, shape: tuple[int, ...], width_s: float) -> NDArray[np.bool_]:
+    """Bins from that of the first to that of the last arrival."""
+    at = np.arange(shape[0] * shape[1])
+    first, last = (min(int(each // width_s), len(at) - 1) for each in (at_s[0], at_s[-1]))
+    return np.asarray(((first <= at) & (at <= last)).reshape(shape))
 
 
 def _bins(at_s: Rates, weight: NDArray[np.int32] | None, windows: int, per_window: int, window_s: float) -> Rates:

@@ -78,6 +78,20 @@ def test_demand_counts_every_request_once(trace: Trace) -> None:
         demand(trace.take(slice(0, 0)), 300.0)
 
 
+def test_a_window_that_is_covered_in_part_has_the_rate_of_that_part(trace: Trace) -> None:
+    whole = demand(trace, 300.0)
+    late = trace.take(slice(int(np.searchsorted(trace.arrival_s, trace.arrival_s[0] + 100.0)), -1))
+    cut = late.take(slice(0, int(np.searchsorted(late.arrival_s, late.arrival_s[0] + 1300.0))))
+    part = demand(cut, 300.0)
+    assert part.windows == 5
+    np.testing.assert_allclose(part.text_rps[0, 1:4], whole.text_rps[0, 1:4])
+    for at in (0, 4):
+        assert part.text_rps[0, at] == pytest.approx(whole.text_rps[0, at], rel=0.3)
+    for window_s in (29.0, 86401.0):
+        with pytest.raises(InputError, match="from 30 to 86400"):
+            demand(trace, window_s)
+
+
 def test_scenarios_keep_the_mean_and_drop_the_worst(trace: Trace) -> None:
     base = demand(trace, 300.0)
     drawn = scenarios(base, 400, seed=1)
