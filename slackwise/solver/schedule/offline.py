@@ -9,6 +9,9 @@ import numpy as np
 
 from slackwise.solver.schedule.serial import SerialProblem, Timetable
 
+ROUNDING_S = 5e-10
+"""Half of what `serial_cost` lets pass."""
+
 ARRIVAL, DONE, LAST_CALL = 0, 1, 2
 
 
@@ -40,7 +43,7 @@ class _Selection:
     def __post_init__(self) -> None:
         problem = self.problem
         self.free, self.begin = problem.machines, np.full(problem.count, np.inf)
-        self.latest = np.where(problem.tbt_late, -np.inf, problem.due_s - problem.first_s)
+        self.latest = np.where(problem.tbt_late, -np.inf, problem.due_s - problem.first_s + ROUNDING_S)
         self.events = [(float(each), ARRIVAL, at) for at, each in enumerate(problem.arrival_s)]
         heapq.heapify(self.events)
 
