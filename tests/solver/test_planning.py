@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from slackwise.cli.main import run
 from slackwise.errors import GapError, InputError, ZeroDemandError
-from slackwise.simulator import Cluster, Pool, isolated
+from slackwise.simulator import Cluster, Pool, isolated, preset
 from slackwise.solver.capacities import allowed_kinds, capacity_table
 from slackwise.solver.demand import Demand, budgeted, demand, scenarios
 from slackwise.solver.hardware import Hardware
@@ -21,7 +21,7 @@ from slackwise.solver.measure import default_kinds, measure
 from slackwise.solver.planning import capacity_of, plan_data, pooled_rates
 from slackwise.solver.provisioning.data import Kind
 from slackwise.solver.provisioning.plan import Plan
-from slackwise.solver.replay import replay
+from slackwise.solver.replay import pool_prices, replay
 from slackwise.solver.request import PlanRequest
 from slackwise.solver.study import plan_for
 from slackwise.solver.table import CapacityTable, Curve, read_table, table_from, write_table
@@ -183,6 +183,15 @@ def test_a_fleet_of_two_gpu_types_is_planned_priced_and_replayed(trace: Trace, t
     assert not configuration.cluster.one_gpu
     assert len(result.ttft_s) == len(trace)
     assert result.met.mean() > 0.5
+    assert 1.0 < result.price < 1.5
+
+
+def test_a_fleet_on_gpus_without_a_price_is_refused() -> None:
+    today = preset("vllm", MODEL, GPU, 16)
+    request = PlanRequest(hardware=Hardware(("A100-80GB", "H100"), (2, 2), (1.8, 2.5)))
+    assert pool_prices(today, request) == [1.8]
+    with pytest.raises(InputError, match="vllm runs on A100-80GB, of which no price is given"):
+        pool_prices(today, PlanRequest(hardware=Hardware(("H100",), (2,), (2.5,))))
 
 
 def test_kinds_that_are_kept_are_not_measured_again(

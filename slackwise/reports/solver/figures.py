@@ -37,7 +37,7 @@ def front_figure(data: Mapping[str, Any]) -> str:
     with styled():
         figure = blank_figure(4.0)
         axes = figure.subplots()
-        points = sorted(data["points"], key=lambda each: (each["gpu_hours"], each["factor"]))
+        points = sorted(data["points"], key=lambda each: (each["cost"], each["factor"]))
         front = [each for each in points if each["on_front"]]
         axes.plot(*_places(front), "-", color="#d55e00", label="front of the plans")
         axes.plot(*_places(points), "o", color="#d55e00", label="plans for so many times the demand")
@@ -45,15 +45,15 @@ def front_figure(data: Mapping[str, Any]) -> str:
             away, side = ((6, -12), "left") if at % 2 else ((-6, 6), "right")  # neighbours on either side of the line
             axes.annotate(f"x {each['factor']:g}", (x, y), away, textcoords="offset points", ha=side)
         today = data["today"]
-        axes.plot([today["gpu_hours"]], [100 * today["attainment"]], "s", color="#555555", label="today")
+        axes.plot([today["cost"]], [100 * today["attainment"]], "s", color="#555555", label="today")
         axes.axhline(100 * data["target"], color="#0072b2", linestyle=":", label="target of the plan")
-        axes.set(xlabel="GPU-hours, simulated", ylabel="SLO attainment, %", xlim=(0, None), ylim=(None, 100.5))
+        axes.set(xlabel=f"{data['unit']}, simulated", ylabel="SLO attainment, %", xlim=(0, None), ylim=(None, 100.5))
         legend_above(figure, axes)
         return svg(figure, "front")
 
 
 def _places(points: Sequence[Mapping[str, Any]]) -> tuple[list[float], list[float]]:
-    return [each["gpu_hours"] for each in points], [100 * each["attainment"] for each in points]
+    return [each["cost"] for each in points], [100 * each["attainment"] for each in points]
 
 
 FIGURES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {"fleet": fleet_figure, "front": front_figure}

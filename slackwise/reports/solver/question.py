@@ -22,12 +22,12 @@ MOST_ROWS = 60
 
 def verdict(study: PlanStudy, fresh: Replayed, later: Replayed, today: Replayed) -> Card:
     """One sentence: what it costs, what it attains where it was not planned for, against today."""
-    saved = change(fresh.gpu_s, today.gpu_s)
+    saved = change(fresh.cost, today.cost)
     target = study.request.target
     kept = "and keeps" if later.attainment >= target else "but misses"
     line = (
         f"Run {study.plan.option.topology} on up to {int(study.plan.gpus(study.data).max())} GPUs: "
-        f"{hours(fresh.gpu_s)} GPU-hours instead of today's {hours(today.gpu_s)} ({saved}), with "
+        f"{hours(fresh.cost)} {study.request.hardware.unit} instead of today's {hours(today.cost)} ({saved}), with "
         f"{percent(fresh.attainment)} of requests within the objectives instead of {percent(today.attainment)}; on the "
         f"held-out part it attains {percent(later.attainment)} {kept} the target of {percent(target)}."
     )
@@ -155,7 +155,7 @@ def trade(study: PlanStudy, points: Sequence[tuple[float, Replayed]], today: Rep
     """The front of cost and attainment, with today's point."""
     best = {factor: not any(_beats(other, each) for _, other in points) for factor, each in points}
     rows = [
-        (f"plan for {factor:g} x demand", hours(each.gpu_s), percent(each.attainment), "yes" if best[factor] else "no")
+        (f"plan for {factor:g} x demand", hours(each.cost), percent(each.attainment), "yes" if best[factor] else "no")
         for factor, each in points
     ]
     line = (
@@ -166,31 +166,32 @@ def trade(study: PlanStudy, points: Sequence[tuple[float, Replayed]], today: Rep
         "points": [
             {
                 "factor": factor,
-                "gpu_hours": each.gpu_s / 3600,
+                "cost": each.cost / 3600,
                 "attainment": each.attainment,
                 "on_front": best[factor],
             }
             for factor, each in points
         ],
-        "today": {"gpu_hours": today.gpu_s / 3600, "attainment": today.attainment},
+        "today": {"cost": today.cost / 3600, "attainment": today.attainment},
         "target": study.request.target,
+        "unit": _heading(study),
     }
     shown = table(
-        ("fleet", "GPU-hours", "attainment", "on the front"),
-        [*rows, ("today", hours(today.gpu_s), percent(today.attainment), "-")],
+        ("fleet", _heading(study), "attainment", "on the front"),
+        [*rows, ("today", hours(today.cost), percent(today.attainment), "-")],
     )
     first, last = points[0][1], points[-1][1]
     alt = (
-        f"SLO attainment against GPU-hours: plans from {percent(first.attainment)} at {hours(first.gpu_s)} to "
-        f"{percent(last.attainment)} at {hours(last.gpu_s)}; today {percent(today.attainment)} at {hours(today.gpu_s)}."
+        f"SLO attainment against {_heading(study)}: plans from {percent(first.attainment)} at {hours(first.cost)} to "
+        f"{percent(last.attainment)} at {hours(last.cost)}; today {percent(today.attainment)} at {hours(today.cost)}."
     )
     return Card("front", "Cost and attainment", (line,), (shown,), data, "front", alt)
 
 
 def _beats(one: Replayed, other: Replayed) -> bool:
     """Whether it is no worse in cost and attainment, and better in one of them."""
-    no_worse = one.gpu_s <= other.gpu_s and one.attainment >= other.attainment
-    return no_worse and (one.gpu_s, one.attainment) != (other.gpu_s, other.attainment)
+    no_worse = one.cost <= other.cost and one.attainment >= other.attainment
+    return no_worse and (one.cost, one.attainment) != (other.cost, other.attainment)
 
 
 def robustness(
@@ -228,7 +229,7 @@ def replays(plan: Confirmed, later: Replayed) -> Card:
         "go out a start-up time ahead, and a kind in use keeps at least one instance: GPU-hours may be a little more."
     )
     if len(study.request.hardware.gpus) > 1:
-        line += " GPU-hours that were simulated are of all GPU types together, whatever their prices."
+        line += " GPU-hours are of all GPU types together."
     told = "was enough for the target" if plan.met else "was not enough for the target: nothing tried was"
     more = f"Capacity beyond the load was raised until the replay met the target: {percent(plan.headroom)} {told}."
     data = {
@@ -242,12 +243,14 @@ def replays(plan: Confirmed, later: Replayed) -> Card:
     return Card("replay", "Predicted and simulated", (line, more), (shown,), data)
 
 
-def baselines(rivals: Sequence[tuple[str, Replayed, Multiple | None]]) -> Card:
+def baselines(study: PlanStudy, rivals: Sequence[tuple[str, Replayed, Multiple | None]]) -> Card:
     """The plan beside today's fleet and autoscalers, as multiples of what none can go below."""
+    priced = study.request.hardware.prices is not None
     rows = [
         (
             name,
             hours(run.gpu_s),
+            *([hours(run.cost)] if priced else []),
             percent(run.attainment),
             seconds(run.ttft_p99_s),
             "-" if times is None else f"{times.times:.2f} x",
@@ -259,7 +262,8 @@ def baselines(rivals: Sequence[tuple[str, Replayed, Multiple | None]]) -> Card:
         "tokens be late as the run beside it; a run on which requests failed has none."
     )
     data = {name: run.to_json() | {"fluid": None if times is None else times.to_json()} for name, run, times in rivals}
-    shown = table(("fleet", "GPU-hours", "attainment", "TTFT P99 s", "times the fluid bound"), rows)
+    costs = ["cost"] if priced else []
+    shown = table(("fleet", "GPU-hours", *costs, "attainment", "TTFT P99 s", "times the fluid bound"), rows)
     return Card("baselines", "Baselines", (line,), (shown,), {"runs": data})
 
 

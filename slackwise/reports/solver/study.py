@@ -17,12 +17,12 @@ from slackwise.reports.solver import question
 from slackwise.reports.solver.cards import Card
 from slackwise.reports.solver.resolve import front, safer, what_if
 from slackwise.reports.solver.shadow import binding, marginal_values
-from slackwise.simulator import Configuration, Result, Simulation
+from slackwise.simulator import Configuration, Simulation
 from slackwise.simulator.presets import preset
 from slackwise.solver.backend import solver_version
 from slackwise.solver.confirm import Confirmed, confirmed
 from slackwise.solver.multiples import Multiple, multiples
-from slackwise.solver.replay import Replayed, replay, serve
+from slackwise.solver.replay import JudgedResult, Replayed, pool_prices, replay, serve
 from slackwise.solver.request import PlanRequest
 from slackwise.solver.study import PlanStudy, plan_for
 from slackwise.solver.work import check_plain
@@ -74,9 +74,11 @@ class Asked:
 def solver_report(asked: Asked, report: Report = lambda line: None) -> dict[str, Any]:
     """report.json. An infeasible plan gives a report too, whose verdict says what would have to give way.
 
-    Raises InputError if today's service reuses earlier work or has faults: the fluid bound knows of neither.
+    Raises InputError if today's service reuses earlier work or has faults, as the fluid bound knows of neither, and if
+    it runs on GPUs without a price where prices are given.
     """
     check_plain(Simulation(asked.trace.take(slice(0, 100)), asked.today, asked.request.objectives()))
+    pool_prices(asked.today, asked.request)
     planned, held_out = asked.parts()
     facts = {"schema": SCHEMA, "title": TITLE, **_origin(asked, planned, held_out)}
     try:
@@ -113,13 +115,13 @@ def _cards(
         question.trade(study, points, now),
         question.robustness(study, then, sure, kept),
         question.replays(plan, then),
-        question.baselines(rivals),
+        question.baselines(study, rivals),
         question.reproduce({**facts, "fingerprint": study.result.fingerprint}),
     ]
 
 
 def _rivals(
-    asked: Asked, study: PlanStudy, trace: Trace, plan: tuple[Configuration, Result], today: Result
+    asked: Asked, study: PlanStudy, trace: Trace, plan: tuple[Configuration, JudgedResult], today: JudgedResult
 ) -> list[tuple[str, Replayed, Multiple | None]]:
     """The plan, today's fleet and autoscalers on the held-out part, each beside the fluid bound."""
     objectives, seed = study.request.objectives(), study.request.seed
