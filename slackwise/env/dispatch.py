@@ -14,8 +14,7 @@ from slackwise.errors import InputError
 from slackwise.policies.declare import ROUTING, Instance, Params, Policy, Request
 from slackwise.policies.learned.features import LOG, Feature, Transform
 from slackwise.simulator import Configuration, Objectives, Simulation
-from slackwise.simulator.simulation import ROLES
-from slackwise.simulator.state import PREFILLING
+from slackwise.simulator.state import PREFILLING, ROLES
 
 REQUEST_FEATURES = (
     Feature("images", "images", LOG, 100.0),

@@ -16,7 +16,7 @@ from slackwise.policies.knobs import Knob, Value
 from slackwise.policies.learned.axis import place_of, value_of
 from slackwise.policies.learned.features import table
 from slackwise.simulator import Configuration, Objectives, Simulation
-from slackwise.simulator.simulation import ROLES
+from slackwise.simulator.state import ROLES
 
 
 class KnobsEnv(ServiceEnv):

@@ -16,7 +16,6 @@ from slackwise.env.watch import EPISODE, look
 from slackwise.policies.learned.features import Transform, features
 from slackwise.simulator import Simulation
 from slackwise.simulator.kernel import FULL, run
-from slackwise.simulator.simulation import kernel_arguments
 from slackwise.simulator.state import CLOCK, ROOMS, records
 from slackwise.traces import Trace
 from slackwise.traces.timestamps import parse_time_ns
@@ -151,18 +150,19 @@ class Lanes:
             self.simulations[lane].state.reserve(most)
 
     def _drive(self, until_s: Floats, lanes: slice = slice(None)) -> None:
-        """Run lanes: one alone by its own door, several together, all by the decisions of the first."""
+        """Run lanes: one alone by its own door, several together."""
         chosen = self.simulations[lanes]
         if len(chosen) == 1:
             chosen[0].run_until(float(until_s[0]))
             return
-        arguments = kernel_arguments(chosen[0].decisions)
+        for each in chosen:
+            each.decide()
         clocks, status = self.clocks[lanes], np.zeros(len(chosen), np.int64)
-        drive(run, clocks, until_s, status, *arguments)
+        drive(run, clocks, until_s, status)
         while (status >= FULL).any():
             for at in np.flatnonzero(status >= FULL):
                 chosen[at].state.grow(ROOMS[status[at] - FULL])
-            drive(run, clocks, until_s, status, *arguments)
+            drive(run, clocks, until_s, status)
         self.fields[lanes]["reached_s"] = until_s
 
 

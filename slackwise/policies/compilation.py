@@ -29,7 +29,7 @@ FEATURES = {"request": REQUEST.names or (), "instance": INSTANCE.names or ()}
 """What a policy may read of its two records."""
 
 POLICY = types.FunctionType(SIGNATURE)
-"""The type under which a kernel takes a policy: changing the policy compiles nothing else."""
+"""The type under which compiled code takes a policy as an argument: changing the policy compiles nothing else."""
 
 
 def policy_helper(function: Function) -> Function:

@@ -9,37 +9,38 @@ from __future__ import annotations
 from typing import Any
 
 from slackwise.jit import part
+from slackwise.simulator.ask import ask
 from slackwise.simulator.log import DEMOTED, FAILED, note
-from slackwise.simulator.state import DROPPED, ENCODING
+from slackwise.simulator.state import ADMISSION, DROPPED, ENCODING
 from slackwise.simulator.tables import group_of, instance_of, progress_of, ready_at, request_of
 
 ADMIT, DEMOTE, DROP = 0, 1, 2
 
 
 @part
-def verdict(s: Any, request: int, instance: int, now: float, policies: Any) -> int:
+def verdict(s: Any, request: int, instance: int, now: float) -> int:
     """ADMIT for an answer of 0 or less, DEMOTE up to 1, DROP above."""
-    said = policies.admission(request_of(s, request), instance_of(s, instance), now, policies.admission_params)
+    said = ask(s, ADMISSION, request_of(s, request), instance_of(s, instance), now)
     if said <= 0.0:
         return ADMIT
     return DEMOTE if said <= 1.0 else DROP
 
 
 @part
-def turned_away(s: Any, request: int, instance: int, now: float, policies: Any) -> bool:
+def turned_away(s: Any, request: int, instance: int, now: float) -> bool:
     """Whether a request that is being routed to `instance` is dropped; it is demoted here too.
 
     Embeddings that travel one by one (overlap) are not called back: nobody with images missing is asked about.
     """
     if progress_of(s, request).generated > 0 or progress_of(s, request).images_missing > 0:
         return False
-    return refused(s, request, instance, now, policies)
+    return refused(s, request, instance, now)
 
 
 @part
-def refused(s: Any, request: int, instance: int, now: float, policies: Any) -> bool:
+def refused(s: Any, request: int, instance: int, now: float) -> bool:
     """Whether a request is dropped, which nothing has to be taken back for; it is demoted here too."""
-    said = verdict(s, request, instance, now, policies)
+    said = verdict(s, request, instance, now)
     if said == DROP:
         fail(s, request, DROPPED, now)
         return True

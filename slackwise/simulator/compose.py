@@ -7,10 +7,12 @@ from typing import Any
 from slackwise.jit import part
 from slackwise.policies.features import PREFILL
 from slackwise.simulator import heap
+from slackwise.simulator.ask import ask
 from slackwise.simulator.encode import take_jobs
 from slackwise.simulator.log import ADMITTED, note
 from slackwise.simulator.queueing import awaits_images, rank_request, reconsider, rerank_requests, tokens_here
 from slackwise.simulator.stamps import earliest
+from slackwise.simulator.state import CHUNKING
 from slackwise.simulator.tables import (
     decode_heap,
     engine_of,
@@ -83,10 +85,10 @@ def images_needed(s: Any, request: int, tokens: int) -> int:
 
 
 @part
-def images_allowed(s: Any, instance: int, request: int, now: float, policies: Any) -> int:
+def images_allowed(s: Any, instance: int, request: int, now: float) -> int:
     """Images that the chunking policy, the step's encoder budget (its first image always fits) and the cache allow."""
     seen, entry = instance_of(s, instance), request_of(s, request)
-    asked = max(1, int(policies.chunking(entry, seen, now, policies.chunking_params)))
+    asked = max(1, int(ask(s, CHUNKING, entry, seen, now)))
     fit = seen.encoder_budget_left // entry.tokens_per_image
     if engine_of(s, instance).step_tiles == 0:
         fit = max(1, fit)
@@ -102,7 +104,7 @@ def cache_room(s: Any, instance: int, request: int) -> int:
 
 
 @part
-def plan_chunk(s: Any, instance: int, request: int, kv_free: int, now: float, policies: Any) -> tuple[int, int]:
+def plan_chunk(s: Any, instance: int, request: int, kv_free: int, now: float) -> tuple[int, int]:
     """(prompt tokens, images) that a request may take in the step being composed, with `kv_free` KV tokens left."""
     progress, entry, seen = progress_of(s, request), request_of(s, request), instance_of(s, instance)
     left = progress.target_tokens - progress.prefilled_tokens
@@ -115,7 +117,7 @@ def plan_chunk(s: Any, instance: int, request: int, kv_free: int, now: float, po
     needed = images_needed(s, request, tokens)
     if needed == 0:
         return tokens, 0
-    images = min(needed, images_allowed(s, instance, request, now, policies))
+    images = min(needed, images_allowed(s, instance, request, now))
     if images < needed:
         ready = entry.images - entry.images_left + images
         tokens = max(0, min(tokens, ready * progress.sequence_tokens_per_image - progress.prefilled_tokens))
@@ -180,11 +182,11 @@ def admit(s: Any, instance: int) -> None:
 
 
 @part
-def sort_in_flight(s: Any, instance: int, now: float, policies: Any) -> None:
+def sort_in_flight(s: Any, instance: int, now: float) -> None:
     """Bring the unfinished prefills into rank order (insertion sort: there are hardly ever two)."""
     for at in range(engine_of(s, instance).in_flight):
         request = slot_of(s, instance, at).in_flight
-        rank = rank_request(s, instance, request, now, policies)
+        rank = rank_request(s, instance, request, now)
         place = at
         while place > 0 and out_of_order(slot_of(s, instance, place - 1), rank, request):
             slot_of(s, instance, place).in_flight = slot_of(s, instance, place - 1).in_flight
@@ -201,13 +203,13 @@ def out_of_order(slot: Any, rank: float, request: int) -> bool:
 
 
 @part
-def continue_prefills(s: Any, instance: int, now: float, policies: Any) -> None:
+def continue_prefills(s: Any, instance: int, now: float) -> None:
     """Give the unfinished prefills their next chunks."""
     if engine_of(s, instance).in_flight > 1:
-        sort_in_flight(s, instance, now, policies)
+        sort_in_flight(s, instance, now)
     for at in range(engine_of(s, instance).in_flight):
         request = slot_of(s, instance, at).in_flight
-        tokens, images = plan_chunk(s, instance, request, free_kv(s, instance), now, policies)
+        tokens, images = plan_chunk(s, instance, request, free_kv(s, instance), now)
         if tokens > 0 or images > 0:
             take(s, instance, request, tokens, images)
 
@@ -220,17 +222,17 @@ def may_admit(s: Any, instance: int) -> bool:
 
 
 @part
-def admit_chunks(s: Any, instance: int, now: float, policies: Any) -> None:
+def admit_chunks(s: Any, instance: int, now: float) -> None:
     """Admit waiting requests in rank order while their prompts fit the KV cache, and a chunk the step (vLLM V1).
 
     The first that does not fit ends it.
     """
     engine = engine_of(s, instance)
     while may_admit(s, instance) and instance_of(s, instance).token_budget_left > 0:
-        if s.admitting == 1 and reconsider(s, instance, now, policies):
+        if s.admitting == 1 and reconsider(s, instance, now):
             continue
         request = queued_at(s, instance, 0).ident
-        tokens, images = plan_chunk(s, instance, request, 1 << 30, now, policies)
+        tokens, images = plan_chunk(s, instance, request, 1 << 30, now)
         if tokens == 0 and images == 0:
             return
         if whole_kv(s, request) > free_kv(s, instance) - pool_of(s, engine.pool).watermark_tokens:
@@ -240,11 +242,11 @@ def admit_chunks(s: Any, instance: int, now: float, policies: Any) -> None:
 
 
 @part
-def admit_prompts(s: Any, instance: int, now: float, policies: Any) -> None:
+def admit_prompts(s: Any, instance: int, now: float) -> None:
     """Admit whole prompts with all their images in rank order while they fit (vLLM 0.7: prefill first, unmixed)."""
     engine, seen = engine_of(s, instance), instance_of(s, instance)
     while may_admit(s, instance):
-        if s.admitting == 1 and reconsider(s, instance, now, policies):
+        if s.admitting == 1 and reconsider(s, instance, now):
             continue
         request = queued_at(s, instance, 0).ident
         tokens = progress_of(s, request).target_tokens - progress_of(s, request).prefilled_tokens
@@ -286,14 +288,14 @@ def start_decode(s: Any, instance: int, request: int) -> None:
 
 
 @part
-def order_queue(s: Any, instance: int, now: float, policies: Any) -> None:
+def order_queue(s: Any, instance: int, now: float) -> None:
     """Bring the queue into the order of this moment, where it changes with time."""
     if engine_of(s, instance).queued > 0 and pool_of(s, engine_of(s, instance).pool).fixed_order == 0:
-        rerank_requests(s, instance, now, policies)
+        rerank_requests(s, instance, now)
 
 
 @part
-def compose_mixed(s: Any, instance: int, preempted: int, now: float, policies: Any) -> None:
+def compose_mixed(s: Any, instance: int, preempted: int, now: float) -> None:
     """Decodes, encode jobs, unfinished prefills, then waiting requests (vLLM V1).
 
     None is admitted in a step that preempted one, unless nothing else would run.
@@ -302,22 +304,22 @@ def compose_mixed(s: Any, instance: int, preempted: int, now: float, policies: A
     prefills, admits = instance_of(s, instance).stages & PREFILL, preempted == 0
     admits = admits or engine.decodes + engine.in_flight == 0
     if admits and not prefills:
-        order_queue(s, instance, now, policies)
+        order_queue(s, instance, now)
         admit_decodes(s, instance)
     open_step(s, instance, engine.decodes)
-    take_jobs(s, instance, now, policies)
+    take_jobs(s, instance, now)
     if prefills:
-        continue_prefills(s, instance, now, policies)
+        continue_prefills(s, instance, now)
         if admits:
-            order_queue(s, instance, now, policies)
-            admit_chunks(s, instance, now, policies)
+            order_queue(s, instance, now)
+            admit_chunks(s, instance, now)
     close_step(s, instance)
 
 
 @part
-def compose_prefill_first(s: Any, instance: int, now: float, policies: Any) -> None:
+def compose_prefill_first(s: Any, instance: int, now: float) -> None:
     """Whole prompts if any can be admitted (vLLM 0.7), else nothing: the step decodes."""
     open_step(s, instance, 0)
-    order_queue(s, instance, now, policies)
-    admit_prompts(s, instance, now, policies)
+    order_queue(s, instance, now)
+    admit_prompts(s, instance, now)
     close_step(s, instance)

@@ -7,6 +7,7 @@ from typing import Any
 from slackwise.jit import part
 from slackwise.policies.features import NOT_QUEUED
 from slackwise.policies.lookup import MONOTONE, SCAN, STATIC, TURN
+from slackwise.simulator.ask import ask_all
 from slackwise.simulator.cache import show_cached
 from slackwise.simulator.index import drawn, lead, note_change, search, update
 from slackwise.simulator.log import ROUTED, note
@@ -14,7 +15,7 @@ from slackwise.simulator.tables import draw_of, group_of, instance_of, progress_
 
 
 @part
-def choose(s: Any, group: int, request: int, now: float, policy: Any, scan: Any, params: Any) -> int:
+def choose(s: Any, group: int, request: int, now: float) -> int:
     """The ready instance of `group` with the lowest cost, ties to the lowest index; there has to be one.
 
     The caller counts and notes the work.
@@ -28,18 +29,18 @@ def choose(s: Any, group: int, request: int, now: float, policy: Any, scan: Any,
     if members.way == SCAN:
         if s.caching == 1:
             show_cached(s, group, request, 1)
-        best = scan(request_of(s, request), s.shown_at, ready_list(s, group), members.ready, now, params)
+        best = ask_all(s, members.role, request_of(s, request), ready_list(s, group), members.ready, now)
         if s.caching == 1:
             show_cached(s, group, request, 0)
     elif members.way == STATIC:
-        best = lead(s, group, request, now, policy, params)
+        best = lead(s, group, request, now, members.role)
     elif members.way == MONOTONE:
         update(s, group)
-        best = search(s, group, request, now, policy, params)
+        best = search(s, group, request, now, members.role)
     elif members.way == TURN:
         best = ready_at(s, group, request_of(s, request).sequence % members.ready).instance
     else:
-        best = drawn(s, group, request, now, policy, params)
+        best = drawn(s, group, request, now, members.role)
     note(s, ROUTED, request, best, request_of(s, request).job_images, 0)
     instance_of(s, best).assigned += 1
     return best

@@ -10,11 +10,12 @@ import numpy as np
 from slackwise.jit import part
 from slackwise.simulator import heap
 from slackwise.simulator.admission import DEMOTE, DROP, demote, fail, verdict
+from slackwise.simulator.ask import ask
 from slackwise.simulator.cache import job_is_cached, remember
 from slackwise.simulator.dispatch import choose, order_of, refresh_backlog, refresh_composing
 from slackwise.simulator.index import note_change
 from slackwise.simulator.stamps import earliest
-from slackwise.simulator.state import DROPPED, ENCODING
+from slackwise.simulator.state import CHUNKING, DROPPED, ENCODE_BATCHING, ENCODING
 from slackwise.simulator.tables import (
     costs_of,
     engine_of,
@@ -32,13 +33,13 @@ from slackwise.simulator.transfer import FOUND, note_server, send
 
 
 @part
-def cut(s: Any, request: int, now: float, policies: Any) -> int:
+def cut(s: Any, request: int, now: float) -> int:
     """Cut the images of a request that are in no job as the chunking policy says; the first of the linked jobs."""
     seen, progress, encoder = request_of(s, request), progress_of(s, request), group_of(s, ENCODING).lead
     first, last, before, whole = -1, -1, progress.jobs_cut, seen.images_left
     seen.images_left = progress.uncut_images
     while seen.images_left > 0:
-        asked = policies.chunking(seen, instance_of(s, encoder), now, policies.chunking_params)
+        asked = ask(s, CHUNKING, seen, instance_of(s, encoder), now)
         images = min(seen.images_left, max(1, int(asked)))
         job = take_job(s, request, images, progress.jobs_cut)
         job_of(s, job).first = seen.images - seen.images_left if before == 0 else -1
@@ -97,24 +98,22 @@ def describe_job(s: Any, job: int) -> None:
 
 
 @part
-def rank_job(s: Any, encoder: int, job: int, now: float, policies: Any) -> float:
+def rank_job(s: Any, encoder: int, job: int, now: float) -> float:
     """Rank of a queued job; policies of fixed order are asked at time 0, so that ranks of different times compare."""
     describe_job(s, job)
     if progress_of(s, job_of(s, job).request).demoted == 1:
         return np.inf
     at = 0.0 if pool_of(s, engine_of(s, encoder).pool).fixed_job_order == 1 else now
     entry, seen = request_of(s, job_of(s, job).request), instance_of(s, encoder)
-    return policies.encode_batching(entry, seen, at, policies.encode_batching_params)
+    return ask(s, ENCODE_BATCHING, entry, seen, at)
 
 
 @part
-def enqueue_job(s: Any, job: int, now: float, policies: Any) -> int:
+def enqueue_job(s: Any, job: int, now: float) -> int:
     """Route a job and queue it; return its encoder."""
     request = job_of(s, job).request
     describe_job(s, job)
-    encoder = choose(
-        s, ENCODING, request, now, policies.encode_routing, policies.encode_scan, policies.encode_routing_params
-    )
+    encoder = choose(s, ENCODING, request, now)
     seen, entry, engine = instance_of(s, encoder), request_of(s, request), engine_of(s, encoder)
     if job_is_cached(s, encoder, job):
         find_job(s, encoder, job, now)
@@ -125,7 +124,7 @@ def enqueue_job(s: Any, job: int, now: float, policies: Any) -> int:
     seen.pending_image_tokens += entry.job_image_tokens
     seen.pending_tiles += entry.job_tiles
     refresh_backlog(s, encoder)
-    key = rank_job(s, encoder, job, now, policies)
+    key = rank_job(s, encoder, job, now)
     heap.push(job_heap(s, encoder), engine.queued_jobs, key, order_of(request, job_of(s, job).ordinal), job)
     engine.queued_jobs += 1
     s.longest_queue = max(s.longest_queue, engine.queued_jobs)
@@ -142,33 +141,33 @@ def find_job(s: Any, encoder: int, job: int, now: float) -> None:
 
 
 @part
-def rerank_jobs(s: Any, encoder: int, now: float, policies: Any) -> None:
+def rerank_jobs(s: Any, encoder: int, now: float) -> None:
     """Rank the whole queue anew."""
     for at in range(engine_of(s, encoder).queued_jobs):
-        queued_job_at(s, encoder, at).key = rank_job(s, encoder, queued_job_at(s, encoder, at).ident, now, policies)
+        queued_job_at(s, encoder, at).key = rank_job(s, encoder, queued_job_at(s, encoder, at).ident, now)
     heap.heapify(job_heap(s, encoder), engine_of(s, encoder).queued_jobs)
 
 
 @part
-def rerank_siblings(s: Any, request: int, now: float, policies: Any) -> None:
+def rerank_siblings(s: Any, request: int, now: float) -> None:
     """Rank anew the queued jobs of a request whose remaining encode work has changed."""
     encoders = group_of(s, ENCODING)
     for encoder in range(encoders.first, encoders.first + encoders.count):
         for at in range(engine_of(s, encoder).queued_jobs):
             if job_of(s, queued_job_at(s, encoder, at).ident).request == request:
-                rerank_jobs(s, encoder, now, policies)
+                rerank_jobs(s, encoder, now)
                 break
 
 
 @part
-def take_jobs(s: Any, encoder: int, now: float, policies: Any) -> None:
+def take_jobs(s: Any, encoder: int, now: float) -> None:
     """Add waiting jobs in queue order to the step being composed while they fit; its first job always does."""
     engine, seen, pool = engine_of(s, encoder), instance_of(s, encoder), pool_of(s, engine_of(s, encoder).pool)
     if engine.queued_jobs > 0 and pool.fixed_job_order == 0:
-        rerank_jobs(s, encoder, now, policies)
+        rerank_jobs(s, encoder, now)
     while engine.queued_jobs > 0 and engine.work < pool.max_step_jobs:
         job = queued_job_at(s, encoder, 0).ident
-        if s.admitting == 1 and s.overlap_tokens == 0 and reconsider_job(s, encoder, job, now, policies):
+        if s.admitting == 1 and s.overlap_tokens == 0 and reconsider_job(s, encoder, job, now):
             continue
         entry, images = request_of(s, job_of(s, job).request), job_of(s, job).images
         tokens = images * entry.tokens_per_image
@@ -189,14 +188,14 @@ def take_jobs(s: Any, encoder: int, now: float, policies: Any) -> None:
 
 
 @part
-def reconsider_job(s: Any, encoder: int, job: int, now: float, policies: Any) -> bool:
+def reconsider_job(s: Any, encoder: int, job: int, now: float) -> bool:
     """Ask the admission policy about the head of the queue; True if the queue has another head now.
 
     A request that is dropped leaves every queue; its jobs that run are finished for nothing.
     """
     request = job_of(s, job).request
     describe_job(s, job)
-    said = verdict(s, request, encoder, now, policies)
+    said = verdict(s, request, encoder, now)
     if said == DROP:
         withdraw_jobs(s, request, encoder)
         fail(s, request, DROPPED, now)
@@ -270,7 +269,7 @@ def clear_jobs(s: Any, encoder: int) -> None:
 
 
 @part
-def finish_job(s: Any, encoder: int, job: int, now: float, policies: Any) -> bool:
+def finish_job(s: Any, encoder: int, job: int, now: float) -> bool:
     """Book a job as done and, unless its embeddings travel alone, free it; True if it was the last of its request."""
     request = job_of(s, job).request
     progress, entry = progress_of(s, request), request_of(s, request)
@@ -292,5 +291,5 @@ def finish_job(s: Any, encoder: int, job: int, now: float, policies: Any) -> boo
         progress.encoded_s, progress.encoder = now, encoder
         return True
     if changed and pool_of(s, engine_of(s, encoder).pool).ranks_estimates == 1:
-        rerank_siblings(s, request, now, policies)
+        rerank_siblings(s, request, now)
     return False

@@ -19,23 +19,21 @@ from slackwise.simulator.transfer import RELEASE, kv_cache_s, send, transmit
 
 
 @part
-def hand_over(s: Any, instance: int, request: int, now: float, policies: Any) -> None:
+def hand_over(s: Any, instance: int, request: int, now: float) -> None:
     """A prefilled request moves on to a decode instance; its KV cache is held until it has come there."""
     progress_of(s, request).holder = instance
     instance_of(s, instance).running -= 1
     if group_of(s, DECODING).ready == 0:
         park(s, DECODING, request)
     else:
-        send_kv(s, request, now, policies)
+        send_kv(s, request, now)
 
 
 @part
-def send_kv(s: Any, request: int, now: float, policies: Any) -> None:
+def send_kv(s: Any, request: int, now: float) -> None:
     """Route a prefilled request to a decode instance and send its KV cache."""
     progress = progress_of(s, request)
-    progress.instance = choose(
-        s, DECODING, request, now, policies.decode_routing, policies.decode_scan, policies.decode_routing_params
-    )
+    progress.instance = choose(s, DECODING, request, now)
     instance_of(s, progress.instance).waiting += 1
     note_change(s, progress.instance)
     arrives_s = transmit(s, request, progress.holder, kv_cache_s(s, request, progress.holder), now)

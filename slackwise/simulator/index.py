@@ -15,6 +15,7 @@ import numpy as np
 from slackwise.jit import called, part
 from slackwise.policies.hashing import drawn_at
 from slackwise.policies.lookup import STATIC
+from slackwise.simulator.ask import ask
 from slackwise.simulator.state import REAL_KIND, SHORT_KIND
 from slackwise.simulator.tables import (
     INSTANCE_BYTES,
@@ -70,14 +71,14 @@ def update(s: Any, group: int) -> None:
 
 
 @called
-def lead(s: Any, group: int, request: int, now: float, policy: Any, params: Any) -> int:
+def lead(s: Any, group: int, request: int, now: float, role: int) -> int:
     """The instance of lowest static cost, ties to the lowest index: the leader, once the changed ones have played."""
     members = group_of(s, group)
     for at in range(members.changes):
         instance = changed_at(s, group, at).instance
         engine_of(s, instance).changed &= ~(1 << group)
         node = members.leaves + instance_of(s, instance).index
-        leader_of(s, members.tree + node).cost = policy(request_of(s, request), instance_of(s, instance), now, params)
+        leader_of(s, members.tree + node).cost = ask(s, role, request_of(s, request), instance_of(s, instance), now)
         node >>= 1
         while node >= 1 and play(s, members.tree, node):
             node >>= 1
@@ -159,39 +160,39 @@ def below(s: Any, group: int, node: int) -> int:
 
 
 @part
-def cost_of(s: Any, group: int, node: int, request: int, now: float, policy: Any, params: Any) -> float:
+def cost_of(s: Any, group: int, node: int, request: int, now: float, role: int) -> float:
     """Cost of an instance, or a bound for all instances below a node; infinite if there are none."""
     members = group_of(s, group)
     if below(s, group, node) >= members.ready:
         return np.inf
     if node >= members.leaves:
         instance = instance_of(s, ready_at(s, group, node - members.leaves).instance)
-        return policy(request_of(s, request), instance, now, params)
-    return policy(request_of(s, request), bound_of(s, members.tree + node), now, params)
+        return ask(s, role, request_of(s, request), instance, now)
+    return ask(s, role, request_of(s, request), bound_of(s, members.tree + node), now)
 
 
 @part
-def descend(s: Any, group: int, request: int, now: float, policy: Any, params: Any) -> int:
+def descend(s: Any, group: int, request: int, now: float, role: int) -> int:
     """A leaf that is likely cheap: from the root towards the lower bound, to the left at ties."""
     node, leaves = 1, group_of(s, group).leaves
     while node < leaves:
         node *= 2
-        left = cost_of(s, group, node, request, now, policy, params)
-        right = cost_of(s, group, node + 1, request, now, policy, params)
+        left = cost_of(s, group, node, request, now, role)
+        right = cost_of(s, group, node + 1, request, now, role)
         if right < left:
             node += 1
     return node
 
 
 @called
-def search(s: Any, group: int, request: int, now: float, policy: Any, params: Any) -> int:
+def search(s: Any, group: int, request: int, now: float, role: int) -> int:
     """The instance of lowest cost, ties to the lowest index: every node that may hold a better one is looked into."""
     members = group_of(s, group)
-    best = descend(s, group, request, now, policy, params)
-    best_cost = cost_of(s, group, best, request, now, policy, params)
+    best = descend(s, group, request, now, role)
+    best_cost = cost_of(s, group, best, request, now, role)
     node = 1
     while node > 0:
-        cost = cost_of(s, group, node, request, now, policy, params)
+        cost = cost_of(s, group, node, request, now, role)
         place = below(s, group, node)
         hopeless = cost > best_cost or (cost == best_cost and place >= best - members.leaves)
         if hopeless or node >= members.leaves:
@@ -212,13 +213,13 @@ def following(node: int) -> int:
 
 
 @part
-def drawn(s: Any, group: int, request: int, now: float, policy: Any, params: Any) -> int:
+def drawn(s: Any, group: int, request: int, now: float, role: int) -> int:
     """The cheapest of the few instances that the draw names, ties to the lowest index."""
     members, entry = group_of(s, group), request_of(s, request)
     best, best_cost = members.first + members.count, np.inf
     for turn in range(min(members.draws, members.ready)):
         instance = ready_at(s, group, drawn_at(entry.draw, turn, members.ready)).instance
-        cost = policy(entry, instance_of(s, instance), now, params)
+        cost = ask(s, role, entry, instance_of(s, instance), now)
         if cost < best_cost or (cost == best_cost and instance < best):
             best, best_cost = instance, cost
     return best

@@ -40,23 +40,23 @@ from slackwise.simulator.transfer import send_embeddings
 
 
 @part
-def begin(s: Any, instance: int, now: float, policies: Any) -> None:
+def begin(s: Any, instance: int, now: float) -> None:
     """Compose the next step and set its end; idle if there is nothing to do."""
     engine = engine_of(s, instance)
     engine.work, engine.decoding, preempted = 0, 1, 0
     if pool_of(s, engine.pool).prefill_first == 1:
-        compose_prefill_first(s, instance, now, policies)
+        compose_prefill_first(s, instance, now)
         engine.decoding = 1 if engine.work == 0 else 0
     if engine.work == 0:
         while engine.decodes > 0 and free_kv(s, instance) < 0:
-            preempt_latest(s, instance, now, policies)
+            preempt_latest(s, instance, now)
             preempted += 1
     if pool_of(s, engine.pool).prefill_first == 0:
-        compose_mixed(s, instance, preempted, now, policies)
+        compose_mixed(s, instance, preempted, now)
         while engine.work == 0 and engine.decodes == 0 and engine.in_flight > 1 and lacks_memory(s, instance):
-            preempt_latest(s, instance, now, policies)
+            preempt_latest(s, instance, now)
             preempted += 1
-            compose_mixed(s, instance, preempted, now, policies)
+            compose_mixed(s, instance, preempted, now)
     if engine.work > 0:
         start_mixed(s, instance, now)
     elif engine.decodes > 0:
@@ -128,7 +128,7 @@ def start_leap(s: Any, instance: int, preempted: int, now: float) -> None:
 
 
 @part
-def end(s: Any, instance: int, now: float, policies: Any) -> None:
+def end(s: Any, instance: int, now: float) -> None:
     """Book what the finished step or leap did."""
     engine, seen = engine_of(s, instance), instance_of(s, instance)
     note_step(s, instance)
@@ -143,9 +143,9 @@ def end(s: Any, instance: int, now: float, policies: Any) -> None:
         ident = slot_of(s, instance, at).ident
         note_chunk(s, instance, at)
         if ident >= 0:
-            end_chunk(s, instance, at, now, policies)
+            end_chunk(s, instance, at, now)
         else:
-            end_job(s, instance, ~ident, now, policies)
+            end_job(s, instance, ~ident, now)
     changed = engine.work > 0
     while engine.decodes > 0 and int(decode_at(s, instance, 0).key) == engine.decode_steps:
         finish_decode(s, instance, now)
@@ -157,14 +157,14 @@ def end(s: Any, instance: int, now: float, policies: Any) -> None:
 
 
 @called
-def end_job(s: Any, instance: int, job: int, now: float, policies: Any) -> None:
+def end_job(s: Any, instance: int, job: int, now: float) -> None:
     """Book an encode job; its embeddings travel at once (overlap) or with those of the whole request."""
-    request, last = job_of(s, job).request, finish_job(s, instance, job, now, policies)
+    request, last = job_of(s, job).request, finish_job(s, instance, job, now)
     if s.overlap_tokens > 0:
-        send_part(s, job, now, policies)
+        send_part(s, job, now)
     elif last:
         progress_of(s, request).to_send = 1
-        if assign(s, request, now, policies):
+        if assign(s, request, now):
             send_embeddings(s, request, now)
 
 
@@ -211,7 +211,7 @@ def record_one(s: Any, category: int, seconds: float) -> None:
 
 
 @part
-def end_chunk(s: Any, instance: int, at: int, now: float, policies: Any) -> None:
+def end_chunk(s: Any, instance: int, at: int, now: float) -> None:
     """Book the images and prompt tokens of one request's chunk."""
     request, tokens, images = (
         slot_of(s, instance, at).ident,
@@ -234,7 +234,7 @@ def end_chunk(s: Any, instance: int, at: int, now: float, policies: Any) -> None
         if progress.images_cached > 0:
             free_embeddings(s, instance, request, images_unused(s, request))
         if progress.prefilled_tokens == progress.target_tokens:
-            finish_prefill(s, instance, request, now, policies)
+            finish_prefill(s, instance, request, now)
 
 
 @part
@@ -248,7 +248,7 @@ def images_unused(s: Any, request: int) -> int:
 
 
 @part
-def finish_prefill(s: Any, instance: int, request: int, now: float, policies: Any) -> None:
+def finish_prefill(s: Any, instance: int, request: int, now: float) -> None:
     """The last chunk gives a token; the request decodes on, or is done."""
     engine, seen, progress = engine_of(s, instance), instance_of(s, instance), progress_of(s, request)
     for at in range(engine.in_flight):
@@ -273,7 +273,7 @@ def finish_prefill(s: Any, instance: int, request: int, now: float, policies: An
     elif seen.stages & DECODE:
         start_decode(s, instance, request)
     else:
-        hand_over(s, instance, request, now, policies)
+        hand_over(s, instance, request, now)
 
 
 @part

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numba import float64, from_dtype, int64
 
 from slackwise.jit import PART_OPTIONS, called, compiled, part
-from slackwise.policies.compilation import POLICY, stamped
+from slackwise.policies.compilation import stamped
 from slackwise.simulator import heap
 from slackwise.simulator.admission import least_busy_encoder, refused
 from slackwise.simulator.dispatch import park
@@ -19,7 +19,6 @@ from slackwise.simulator.log import ARRIVED, note
 from slackwise.simulator.mishaps import obey
 from slackwise.simulator.overlap import land, send_held
 from slackwise.simulator.queueing import assign, deliver, interrupt
-from slackwise.simulator.scan import SCAN_TYPE
 from slackwise.simulator.state import CLOCK, DECODING, ENCODING, PREFILLING
 from slackwise.simulator.tables import (
     LAYOUTS,
@@ -36,28 +35,6 @@ from slackwise.simulator.transfer import FOUND, KIND, KIND_BITS, LOST, PART, REL
 
 DONE, PAUSED, FULL = 0, 1, 2
 """How a run ended: nothing is left to do; `until` was reached; from FULL on: which of state.ROOMS needs more room."""
-
-
-class Deciders(NamedTuple):
-    """The decisions of a run, as compiled functions with their parameters."""
-
-    encode_routing: Any
-    encode_batching: Any
-    chunking: Any
-    routing: Any
-    batching: Any
-    decode_routing: Any
-    admission: Any
-    encode_scan: Any
-    scan: Any
-    decode_scan: Any
-    encode_routing_params: Any
-    encode_batching_params: Any
-    chunking_params: Any
-    routing_params: Any
-    batching_params: Any
-    decode_routing_params: Any
-    admission_params: Any
 
 
 @part
@@ -87,7 +64,7 @@ def arrive(s: Any) -> tuple[int, int]:
 
 
 @called
-def receive(s: Any, now: float, policies: Any) -> tuple[int, int]:
+def receive(s: Any, now: float) -> tuple[int, int]:
     """Take the next delivery or order; a request that has waited for an order is returned with its group, else -1."""
     code = heap.pop(s.transfers_at, s.transfers)
     s.transfers -= 1
@@ -97,55 +74,55 @@ def receive(s: Any, now: float, policies: Any) -> tuple[int, int]:
     if kind == RELEASE:
         release(s, ident, now)
     elif kind == FOUND:
-        end_job(s, job_of(s, ident).encoder, ident, now, policies)
+        end_job(s, job_of(s, ident).encoder, ident, now)
     elif kind == PART:
-        land(s, ident, now, policies)
+        land(s, ident, now)
     elif kind == LOST:
         lose(s, ident, now)
     else:
-        deliver(s, ident, now, policies)
+        deliver(s, ident, now)
     return -1, -1
 
 
 @called
-def enter(s: Any, request: int, group: int, now: float, policies: Any) -> None:
+def enter(s: Any, request: int, group: int, now: float) -> None:
     """Route a request to an instance of a group, or let it wait until one is ready."""
     if progress_of(s, request).failure != 0:
         return  # dropped meanwhile, by another of its jobs
     if group == DECODING:
-        send_kv(s, request, now, policies)
+        send_kv(s, request, now)
     elif group == PREFILLING:
-        enter_prefill(s, request, now, policies)
+        enter_prefill(s, request, now)
     elif group_of(s, ENCODING).ready == 0:
         park(s, ENCODING, request)
     else:
-        enter_encoders(s, request, now, policies)
+        enter_encoders(s, request, now)
 
 
 @part
-def enter_prefill(s: Any, request: int, now: float, policies: Any) -> None:
+def enter_prefill(s: Any, request: int, now: float) -> None:
     """Route a request to a prefill instance; embeddings that are elsewhere are sent after it."""
-    if assign(s, request, now, policies):
+    if assign(s, request, now):
         progress = progress_of(s, request)
         if progress.parts_held > 0:
             send_held(s, request, now)
         elif progress.to_send == 1:
             send_embeddings(s, request, now)
         else:
-            deliver(s, request, now, policies)
+            deliver(s, request, now)
 
 
 @part
-def enter_encoders(s: Any, request: int, now: float, policies: Any) -> None:
+def enter_encoders(s: Any, request: int, now: float) -> None:
     """Cut the images of a request into jobs and route each."""
-    job = cut(s, request, now, policies)
-    if s.admitting == 1 and refused(s, request, least_busy_encoder(s), now, policies):
+    job = cut(s, request, now)
+    if s.admitting == 1 and refused(s, request, least_busy_encoder(s), now):
         drop_jobs(s, job)
         withdraw_jobs(s, request, -1)
         return
     while job >= 0:
         following = job_of(s, job).next
-        interrupt(s, enqueue_job(s, job, now, policies), now)
+        interrupt(s, enqueue_job(s, job, now), now)
         job = following
 
 
@@ -161,51 +138,11 @@ def drop_jobs(s: Any, job: int) -> None:
         job = following
 
 
-def _run(
-    clock: Any,
-    until: float,
-    encode_routing: Any,
-    encode_batching: Any,
-    chunking: Any,
-    routing: Any,
-    batching: Any,
-    decode_routing: Any,
-    admission: Any,
-    encode_scan: Any,
-    scan: Any,
-    decode_scan: Any,
-    encode_routing_params: Any,
-    encode_batching_params: Any,
-    chunking_params: Any,
-    routing_params: Any,
-    batching_params: Any,
-    decode_routing_params: Any,
-    admission_params: Any,
-) -> int:
+def _run(clock: Any, until: float) -> int:
     """Run the state behind `clock`: process events in order of time up to and including `until`.
 
-    At one time: orders, arrivals, deliveries, then step ends. Functions enter one by one, since Numba converts them
-    only here; the loop is not a part of its own, since it would be compiled twice.
+    At one time: orders, arrivals, deliveries, then step ends.
     """
-    policies = Deciders(
-        encode_routing,
-        encode_batching,
-        chunking,
-        routing,
-        batching,
-        decode_routing,
-        admission,
-        encode_scan,
-        scan,
-        decode_scan,
-        encode_routing_params,
-        encode_batching_params,
-        chunking_params,
-        routing_params,
-        batching_params,
-        decode_routing_params,
-        admission_params,
-    )
     s = clock[0]
     while True:
         arrival, delivery = np.inf, np.inf
@@ -226,16 +163,16 @@ def _run(
         if arrival == now and (delivery > now or transfer_at(s, 0).ident >= 0):  # no order
             request, group = arrive(s)
         elif delivery == now:
-            request, group = receive(s, now, policies)
+            request, group = receive(s, now)
         else:
             if engine_of(s, stepping).leap_steps > 0:  # none if it was idle
-                end(s, stepping, now, policies)
-            begin(s, stepping, now, policies)
+                end(s, stepping, now)
+            begin(s, stepping, now)
         if request >= 0:
-            enter(s, request, group, now, policies)
+            enter(s, request, group, now)
 
 
 _CLOCK = from_dtype(CLOCK)[::1]
-_SIGNATURE = int64(_CLOCK, float64, *([POLICY] * 7), *([SCAN_TYPE] * 3), *([float64[::1]] * 7))
-run = compiled(_SIGNATURE)(stamped(_run, PART_OPTIONS, *LAYOUTS))
-"""run(clock, until, *functions, *loops, *params) -> DONE, PAUSED or FULL + place: up to and including `until`."""
+SIGNATURE = int64(_CLOCK, float64)
+run = compiled(SIGNATURE)(stamped(_run, PART_OPTIONS, *LAYOUTS))
+"""run(clock, until) -> DONE, PAUSED or FULL + place in ROOMS: the state moves up to and including `until`."""

@@ -20,11 +20,11 @@ UNDER_WAY, LANDED, HELD = 0, 1, 2
 
 
 @part
-def send_part(s: Any, job: int, now: float, policies: Any) -> None:
+def send_part(s: Any, job: int, now: float) -> None:
     """Send the embeddings of a finished job, the first of a request where the router says; else hold them."""
     request = job_of(s, job).request
     progress = progress_of(s, request)
-    if progress.instance < 0 and (progress.parts_held > 0 or not assign(s, request, now, policies)):
+    if progress.instance < 0 and (progress.parts_held > 0 or not assign(s, request, now)):
         job_of(s, job).landed = HELD
         progress.parts_held += 1
     else:
@@ -44,7 +44,7 @@ def send_held(s: Any, request: int, now: float) -> None:
 
 
 @part
-def land(s: Any, job: int, now: float, policies: Any) -> None:
+def land(s: Any, job: int, now: float) -> None:
     """Take in the embeddings of a job; the request goes on if they close the gap after those that came before."""
     request = job_of(s, job).request
     progress, missing = progress_of(s, request), progress_of(s, request).images_missing
@@ -57,7 +57,7 @@ def land(s: Any, job: int, now: float, policies: Any) -> None:
         interrupt(s, progress.instance, now)
     elif progress.joined == 0 and may_join(s, request):
         progress.joined = 1
-        deliver(s, request, now, policies)
+        deliver(s, request, now)
 
 
 @part

@@ -10,13 +10,14 @@ from slackwise.jit import part
 from slackwise.policies.features import ENCODE, PREFILL
 from slackwise.simulator import heap
 from slackwise.simulator.admission import DEMOTE, DROP, demote, fail, turned_away, verdict
+from slackwise.simulator.ask import ask
 from slackwise.simulator.cache import reuse_prefix
 from slackwise.simulator.dispatch import choose, order_of, park, refresh_backlog, refresh_composing
 from slackwise.simulator.index import note_change
 from slackwise.simulator.leap import leap_seconds, steps_to_reach
 from slackwise.simulator.log import PREEMPTED, QUEUED, note
 from slackwise.simulator.stamps import earliest
-from slackwise.simulator.state import DROPPED, PREFILLING
+from slackwise.simulator.state import BATCHING, DROPPED, PREFILLING
 from slackwise.simulator.tables import (
     costs_of,
     decode_at,
@@ -36,7 +37,7 @@ from slackwise.simulator.transfer import TO_QUEUE, send
 
 
 @part
-def assign(s: Any, request: int, now: float, policies: Any) -> bool:
+def assign(s: Any, request: int, now: float) -> bool:
     """Route a request to a prefill instance and count it there, also while its embeddings travel.
 
     If none is ready the request waits until one is, and False is returned; as it is if the request is dropped.
@@ -46,9 +47,9 @@ def assign(s: Any, request: int, now: float, policies: Any) -> bool:
         return False
     entry = request_of(s, request)
     entry.job_images, entry.job_image_tokens, entry.job_tiles = 0, 0, 0
-    instance = choose(s, PREFILLING, request, now, policies.routing, policies.scan, policies.routing_params)
+    instance = choose(s, PREFILLING, request, now)
     progress_of(s, request).instance = instance
-    if s.admitting == 1 and turned_away(s, request, instance, now, policies):
+    if s.admitting == 1 and turned_away(s, request, instance, now):
         note_change(s, instance)
         return False
     seen = instance_of(s, instance)
@@ -71,36 +72,36 @@ def count_pending_prompt(s: Any, instance: int, request: int, tokens: int) -> No
 
 
 @part
-def rank_request(s: Any, instance: int, request: int, now: float, policies: Any) -> float:
+def rank_request(s: Any, instance: int, request: int, now: float) -> float:
     """Rank of a request; policies of fixed order are asked at time 0, so that ranks of different times compare."""
     if progress_of(s, request).demoted == 1:
         return np.inf
     at = 0.0 if pool_of(s, engine_of(s, instance).pool).fixed_order == 1 else now
-    return policies.batching(request_of(s, request), instance_of(s, instance), at, policies.batching_params)
+    return ask(s, BATCHING, request_of(s, request), instance_of(s, instance), at)
 
 
 @part
-def enqueue(s: Any, instance: int, request: int, now: float, policies: Any) -> None:
+def enqueue(s: Any, instance: int, request: int, now: float) -> None:
     """Put a request into the instance's queue."""
     queued = engine_of(s, instance).queued
     if s.caching == 1 and instance_of(s, instance).stages & PREFILL:
         reuse_prefix(s, instance, request, now)
         refresh_backlog(s, instance)
     request_of(s, request).queued_s = now
-    key = rank_request(s, instance, request, now, policies)
+    key = rank_request(s, instance, request, now)
     heap.push(queue_heap(s, instance), queued, key, order_of(request, 0), request)
     engine_of(s, instance).queued = queued + 1
     s.longest_queue = max(s.longest_queue, queued + 1)
 
 
 @part
-def reconsider(s: Any, instance: int, now: float, policies: Any) -> bool:
+def reconsider(s: Any, instance: int, now: float) -> bool:
     """Ask the admission policy about the head of the queue; True if the queue has another head now."""
     head = queued_at(s, instance, 0)
     request, progress = head.ident, progress_of(s, head.ident)
     if progress.generated > 0 or progress.images_missing > 0:
         return False
-    said = verdict(s, request, instance, now, policies)
+    said = verdict(s, request, instance, now)
     if said == DROP:
         heap.pop(queue_heap(s, instance), engine_of(s, instance).queued)
         engine_of(s, instance).queued -= 1
@@ -130,15 +131,15 @@ def unassign(s: Any, instance: int, request: int) -> None:
 
 
 @part
-def rerank_requests(s: Any, instance: int, now: float, policies: Any) -> None:
+def rerank_requests(s: Any, instance: int, now: float) -> None:
     """Rank the whole queue anew."""
     for at in range(engine_of(s, instance).queued):
-        queued_at(s, instance, at).key = rank_request(s, instance, queued_at(s, instance, at).ident, now, policies)
+        queued_at(s, instance, at).key = rank_request(s, instance, queued_at(s, instance, at).ident, now)
     heap.heapify(queue_heap(s, instance), engine_of(s, instance).queued)
 
 
 @part
-def deliver(s: Any, request: int, now: float, policies: Any) -> None:
+def deliver(s: Any, request: int, now: float) -> None:
     """Queue a request at its instance, which now has all it needs for it."""
     instance = progress_of(s, request).instance
     note(s, QUEUED, request, instance, 0, 0)
@@ -149,7 +150,7 @@ def deliver(s: Any, request: int, now: float, policies: Any) -> None:
         progress.decode_queued_s = earliest(progress.decode_queued_s, now)
     if progress.images_missing == 0:
         request_of(s, request).transfer_estimate_s = 0.0
-    enqueue(s, instance, request, now, policies)
+    enqueue(s, instance, request, now)
     engine = engine_of(s, instance)
     if engine.decodes + engine.in_flight < pool_of(s, engine.pool).max_sequences:
         interrupt(s, instance, now)
@@ -217,7 +218,7 @@ def latest_in_flight(s: Any, instance: int) -> int:
 
 
 @part
-def preempt_latest(s: Any, instance: int, now: float, policies: Any) -> None:
+def preempt_latest(s: Any, instance: int, now: float) -> None:
     """Preempt the request admitted last: free its KV cache and queue it to be computed again (vLLM, recomputation)."""
     decode, prefill = latest_decode(s, instance), latest_in_flight(s, instance)
     if decode >= 0 and prefill >= 0:
@@ -231,7 +232,7 @@ def preempt_latest(s: Any, instance: int, now: float, policies: Any) -> None:
     else:
         request = slot_of(s, instance, prefill).in_flight
         stop_prefill(s, instance, prefill)
-    requeue(s, instance, request, now, policies)
+    requeue(s, instance, request, now)
 
 
 @part
@@ -300,7 +301,7 @@ def forget_fresh(s: Any, instance: int, request: int) -> None:
 
 
 @part
-def requeue(s: Any, instance: int, request: int, now: float, policies: Any) -> None:
+def requeue(s: Any, instance: int, request: int, now: float) -> None:
     """Queue a preempted request again, to be prefilled from the start; elsewhere if this instance does not prefill."""
     progress, entry, seen = progress_of(s, request), request_of(s, request), instance_of(s, instance)
     note(s, PREEMPTED, request, instance, 0, 0)
@@ -312,7 +313,7 @@ def requeue(s: Any, instance: int, request: int, now: float, policies: Any) -> N
     if seen.stages & PREFILL:
         seen.waiting += 1
         refresh_backlog(s, instance)
-        enqueue(s, instance, request, now, policies)
+        enqueue(s, instance, request, now)
     else:
-        if assign(s, request, now, policies):
+        if assign(s, request, now):
             send(s, request, request, TO_QUEUE, now)

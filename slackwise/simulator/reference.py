@@ -21,7 +21,7 @@ from slackwise.policies.hashing import random_word
 from slackwise.simulator.admission import DEMOTE
 from slackwise.simulator.cache import KV_BLOCK_TOKENS
 from slackwise.simulator.cluster import Cluster
-from slackwise.simulator.simulation import ROLES, Simulation
+from slackwise.simulator.simulation import Simulation
 from slackwise.simulator.state import (
     CRASH,
     DECODING,
@@ -39,6 +39,7 @@ from slackwise.simulator.state import (
     READY,
     RECALL,
     RESERVE,
+    ROLES,
     SAMPLE,
     SLOW,
     START,

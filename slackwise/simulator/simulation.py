@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from slackwise.errors import InputError
 from slackwise.latency.model import load_model
-from slackwise.policies.declare import EVERY_S, Params, Policy
+from slackwise.policies.declare import EVERY_S
 from slackwise.policies.features import INSTANCE
 from slackwise.policies.knobs import Value
+from slackwise.simulator.ask import deciders
 from slackwise.simulator.configuration import Configuration
 from slackwise.simulator.controller import Controller, Memo, Provisioner
 from slackwise.simulator.faults import Fault, fault_events, fault_orders
@@ -27,7 +27,6 @@ from slackwise.simulator.planting import plant
 from slackwise.simulator.preprocess import image_seconds, ready_times
 from slackwise.simulator.provisioning import changes, check_exchangeable, gpu_cap, roomy
 from slackwise.simulator.samples import SAMPLES, Watch
-from slackwise.simulator.scan import scan_of
 from slackwise.simulator.state import (
     CACHED,
     DRAIN,
@@ -35,6 +34,7 @@ from slackwise.simulator.state import (
     LOG,
     RECALL,
     RESERVE,
+    ROLES,
     ROOMS,
     SAMPLE,
     START,
@@ -49,23 +49,11 @@ from slackwise.streams import stream
 from slackwise.traces import Trace
 from slackwise.traces.timestamps import NS_PER_S, parse_time_ns
 
-ROLES = ("encode_routing", "encode_batching", "chunking", "routing", "batching", "decode_routing", "admission")
-"""Decisions in the order of the kernel's arguments."""
-
-ROUTED = ("encode_routing", "routing", "decode_routing")
-"""Those of them that choose an instance."""
-
 ADMIT_ALL = "admit_all"
 """The admission policy that need not be asked."""
 
 
 DAY_S = 86400.0
-
-
-def kernel_arguments(decisions: list[tuple[Policy, Params]]) -> list[Any]:
-    """What the kernel takes after its clock and time: functions of ROLES, loops of those that route, parameters."""
-    loops = [scan_of(policy) for (policy, _), role in zip(decisions, ROLES, strict=True) if role in ROUTED]
-    return [policy.compiled for policy, _ in decisions] + loops + [params for _, params in decisions]
 
 
 @dataclass(frozen=True)
@@ -107,6 +95,7 @@ class Simulation:
         self.objectives = objectives
         self.costs = tuple(cluster.costs(pool) for pool in cluster.pools)
         policies = configuration.policies
+        self._known: list[tuple[int, int]] = []
         self.decisions = [(policies.policy(role), policies.params(role)) for role in ROLES]
         everything = workload(trace, cluster, self.costs, objectives, image_context)
         trouble(everything, configuration.faults, seed)
@@ -308,6 +297,13 @@ class Simulation:
         asked: Provisioner = lambda pools, now, memory: policy.function(pools, now, params, memory)  # noqa: E731
         return asked, policy.interval_s(params) if interval_s is None else interval_s
 
+    def decide(self) -> None:
+        """Let the state's clock know where the policies of the run are: before compiled code moves it."""
+        known = [(id(policy), id(params)) for policy, params in self.decisions]
+        if self._known != known:
+            self._known, self._deciders, self._decided = known, deciders(self.decisions), list(self.decisions)
+        self.state.clock["deciders_at"] = self._deciders.ctypes.data
+
     def _plant(self, state: State) -> None:
         plant(state, dict(zip(ROLES, self.decisions, strict=True)))
         state.point()
@@ -315,8 +311,8 @@ class Simulation:
     def _run(self, until_s: float) -> None:
         from slackwise.simulator.kernel import DONE, FULL, run
 
-        policies = kernel_arguments(self.decisions)
-        while (status := run(self.state.clock, float(until_s), *policies)) >= FULL:
+        self.decide()
+        while (status := run(self.state.clock, float(until_s))) >= FULL:
             self.state.grow(ROOMS[status - FULL])
         self.done = status == DONE
 

@@ -178,6 +178,7 @@ GROUP = np.dtype(
     [
         ("first", "i8"),
         ("count", "i8"),  # instances, whatever their status
+        ("role", "i8"),  # who decides
         ("decisions", "i8"),  # taken so far
         ("way", "i8"),  # how the cheapest is found: policies.lookup
         ("draws", "i8"),  # instances that a decision draws
@@ -194,6 +195,14 @@ GROUP = np.dtype(
     align=True,
 )
 """The instances that one kind of routing decision chooses among: a range, how it is searched (index.py), who waits."""
+
+DECIDER = np.dtype([("function", "i8"), ("loop", "i8"), ("params", "i8")], align=True)
+"""A policy of the run by address: its function, its loop over instances if it routes, its knobs (ask.py)."""
+
+ENCODE_ROUTING, ENCODE_BATCHING, CHUNKING, ROUTING, BATCHING, DECODE_ROUTING, ADMISSION = 0, 1, 2, 3, 4, 5, 6
+"""Decisions, by their place in ROLES."""
+
+ROLES = ("encode_routing", "encode_batching", "chunking", "routing", "batching", "decode_routing", "admission")
 
 FEATURE = np.dtype([("place", "i8"), ("kind", "i8"), ("falls", "i8")], align=True)
 """A feature of INSTANCE that a tree keeps: its byte, its type, and whether the highest value is the one to keep."""
@@ -358,6 +367,7 @@ CLOCK = np.dtype(
         ("overlap_tokens", "i8"),  # smallest chunk while images are missing; 0: prefill waits for all of them
         ("near_kv_link_s", "f8"),  # ... within a server
         ("near_kv_link_s_per_token", "f8"),
+        ("deciders_at", "i8"),  # address of the DECIDERs of the run (ask.py)
         *((f"{table}_at", "i8") for table in TABLES),
     ],
     align=True,
@@ -521,6 +531,7 @@ def allocate(
         samples=records((0, instances), INSTANCE),
         clock=records(1, CLOCK),
     )
+    state.groups.role = ENCODE_ROUTING, ROUTING, DECODE_ROUTING
     state.engines.successor = state.engines.sibling = -1
     state.engines.slow = state.engines.pace = state.engines.link = 1.0
     state.engines.released_s = np.nan

@@ -27,6 +27,7 @@ from slackwise.simulator.state import (
     CACHED,
     CHANGED,
     CLOCK,
+    DECIDER,
     DRAW,
     ENGINE,
     ENTRY,
@@ -92,7 +93,7 @@ REAL, LONG, SHORT = np.dtype([("value", "f8")]), np.dtype([("value", "i8")]), np
 
 LAYOUTS = (
     REQUEST, PROGRESS, INSTANCE, ENGINE, POOL, GROUP, COSTS, JOB, SLOT, ENTRY, ARRIVAL, CACHED, DRAW, MATCH, TOKENS,
-    FEATURE, CHANGED, LEADER, MEMBER, ORDER, LOG,
+    FEATURE, CHANGED, LEADER, MEMBER, ORDER, LOG, DECIDER,
 )  # fmt: skip
 """Every record that compiled code reaches by address: a change of any makes old machine code wrong."""
 
@@ -102,6 +103,7 @@ _pool, _costs, _job, _slot = _element(POOL), _element(COSTS), _element(JOB), _el
 _group, _order, _member, _log = _element(GROUP), _element(ORDER), _element(MEMBER), _element(LOG)
 _arrival, _cached = _element(ARRIVAL), _element(CACHED)
 _real, _long, _short = _element(REAL), _element(LONG), _element(SHORT)
+_decider = _element(DECIDER)
 _feature, _changed, _leader = _element(FEATURE), _element(CHANGED), _element(LEADER)
 _entry, _draw, _match, _tokens = _element(ENTRY), _element(DRAW), _element(MATCH), _element(TOKENS)
 _arrivals_at = _fixed("arrivals_at")
@@ -111,6 +113,7 @@ _cached_at = _fixed("cached_at")
 _changes_at = _fixed("changes_at")
 _costs_at = _fixed("costs_at")
 _decodes_at = _fixed("decodes_at")
+_deciders_at = _fixed("deciders_at")
 _draws_at = _fixed("draws_at")
 _engines_at = _fixed("engines_at")
 _features_at = _fixed("features_at")
@@ -247,6 +250,18 @@ def ready_at(s: Any, group: int, at: int) -> Any:
 def order_at(s: Any, at: int) -> Any:
     """ORDER `at` of those given."""
     return _order(_orders_at(s), at)
+
+
+@part
+def decider_of(s: Any, role: int) -> Any:
+    """DECIDER: a policy of the run."""
+    return _decider(_deciders_at(s), role)
+
+
+@part
+def request_at(request: int) -> Any:
+    """REQUEST at this address."""
+    return _request(request, 0)
 
 
 @part

@@ -16,8 +16,7 @@ from slackwise.simulator import Cluster, Configuration, Objectives, Pool, Simula
 from slackwise.simulator.faults import FAULTS, NO_FAULTS, Fault, Faults
 from slackwise.simulator.placement import PLACEMENTS
 from slackwise.simulator.rules import UNLIMITED
-from slackwise.simulator.simulation import ROLES
-from slackwise.simulator.state import DRAIN, RECALL, RESERVE, START
+from slackwise.simulator.state import DRAIN, RECALL, RESERVE, ROLES, START
 from slackwise.streams import stream
 from slackwise.traces import Trace
 

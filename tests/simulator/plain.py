@@ -21,7 +21,7 @@ from slackwise.policies.features import INSTANCE, REQUEST
 from slackwise.policies.lookup import SCAN
 from slackwise.simulator import Simulation
 from slackwise.simulator.reference import Reference
-from slackwise.simulator.simulation import ROLES
+from slackwise.simulator.state import ROLES
 from tests.simulator.cases import CROSS_ATTENTION, DECODER_ONLY, Shape, random_simulation
 
 SHAPES = [

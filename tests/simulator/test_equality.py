@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from slackwise.policies.registry import policies
 from slackwise.simulator import Cluster, Pool, Simulation
-from slackwise.simulator.simulation import ROLES
+from slackwise.simulator.state import ROLES
 from tests.simulator.cases import (
     CROSS_ATTENTION,
     DECODER_ONLY,

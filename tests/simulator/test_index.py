@@ -11,8 +11,7 @@ from slackwise.policies.lookup import MONOTONE, SCAN, STATIC, Lookup
 from slackwise.policies.registry import find
 from slackwise.simulator import Simulation, planting
 from slackwise.simulator.planting import plant
-from slackwise.simulator.simulation import ROLES
-from slackwise.simulator.state import ENCODING, PREFILLING
+from slackwise.simulator.state import ENCODING, PREFILLING, ROLES
 from tests.simulator.cases import TOPOLOGIES, Shape, random_simulation
 from tests.simulator.test_equality import given_orders
 from tests.simulator.watched import Watched, differences

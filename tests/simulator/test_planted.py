@@ -19,9 +19,9 @@ CHECKS = ("checking mode", "equality", "secrecy")
 BUGS: dict[str, tuple[str, str, str, dict[str, str]]] = {
     "a request is dropped": (
         "queueing.py",
-        "    enqueue(s, instance, request, now, policies)\n    engine = engine_of(s, instance)",
+        "    enqueue(s, instance, request, now)\n    engine = engine_of(s, instance)",
         "    if request % 7 != 5:\n"
-        "        enqueue(s, instance, request, now, policies)\n"
+        "        enqueue(s, instance, request, now)\n"
         "    engine = engine_of(s, instance)",
         {"checking mode": "Every request is in exactly one place", "equality": "first token"},
     ),
