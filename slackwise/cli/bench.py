@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from slackwise.cli.options import json_option, print_json, seed_option
+from slackwise.cli.options import json_option, no_seed_option, print_json, seed_option
 
 
 @click.group()
@@ -100,6 +100,27 @@ def solve(small: bool, seed: int, as_json: bool) -> None:
             click.echo(f"{name:>20}  {value}")
     for row in found["bound_10k"]:
         click.echo(f"{'bound of ' + row['objective']:>20}  {row['ratio']} of {row['best_policy']} on {row['fleet']}")
+
+
+@command.command()
+@click.option("--steps", type=click.IntRange(10, 100_000), default=300, show_default=True, help="Of a run.")
+@click.option("--runs", type=click.IntRange(1, 100), default=5, show_default=True, help="Plug-in and stock take turns.")
+@no_seed_option
+@json_option
+def plugin(steps: int, runs: int, as_json: bool) -> None:
+    """Cost of the plug-in in a step of vLLM's scheduler, against the stock one: 128 decode, 256 or 2,048 wait."""
+    from slackwise.optional import require
+
+    require("vllm", "vllm")
+    from slackwise.adapters.vllm.speed import plugin_speed
+
+    found = plugin_speed(steps, runs, lambda line: click.echo(line, err=True))
+    if as_json:
+        print_json(found)
+        return
+    for name, value in found.items():
+        if not isinstance(value, dict):
+            click.echo(f"{name:>26}  {value:,.3f}" if isinstance(value, float) else f"{name:>26}  {value}")
 
 
 def _suite(requests: int, most_requests: int, most_instances: int, seed: int, as_json: bool) -> None:

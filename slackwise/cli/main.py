@@ -26,6 +26,8 @@ COMMANDS = {
     "report": ("slackwise.cli.report", "Plan a fleet, prove it, test it on held-out traffic: one HTML file."),
     "policies": ("slackwise.cli.policies", "List the policies and show one with its knobs."),
     "bench": ("slackwise.cli.bench", "Measure the speed of simulator and solver here."),
+    "explain": ("slackwise.cli.explain", "Say why a request waited in vLLM, from a file of decisions."),
+    "doctor": ("slackwise.cli.doctor", "Say what is installed and what of slackwise works here."),
     "latency": ("slackwise.cli.latency", "Show what a stage costs, with the source of every number."),
     "calibrate": ("slackwise.cli.calibrate", "Fit a latency model to step measurements of an engine."),
 }

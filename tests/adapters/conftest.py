@@ -15,6 +15,9 @@ os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 @pytest.fixture(scope="session")
 def vllm() -> Any:
     """The module, or a skip."""
+    from slackwise.adapters.vllm.in_process import make_room
+
+    make_room()
     return pytest.importorskip("vllm", reason="vLLM lives in an environment of its own: make test-vllm")
 
 

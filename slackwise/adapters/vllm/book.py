@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,10 @@ class Book:
     def row(self, name: str) -> int:
         """The row of a request that was added."""
         return self._row_of[name]
+
+    def rows_of(self, names: Iterable[str]) -> list[int]:
+        """The rows of requests that were added."""
+        return [*map(self._row_of.__getitem__, names)]
 
     def row_order(self, name: str) -> tuple[float, int]:
         """(arrival, number) of a request: how ties are broken."""

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from slackwise.adapters.vllm.counters import SOURCES, Counters
 from slackwise.adapters.vllm.deadlines import objective
 from slackwise.adapters.vllm.decisions import Decisions
@@ -46,7 +48,9 @@ class Conductor:
         self._awaiting: dict[str, Any] = {}  # admitted and without a first token
         self._taking = ("", 0, 0)  # request, images it may take in this step, images taken
         self._stale = False
-        self._complaints = 0
+        self._ranked_at = -1  # state of the queue when everybody was ranked
+        self._ranked: list[Any] = []
+        self._ranked_rows: Any = None
         self._closed = False
         if decisions is not None:
             decisions.write("start", origin_s, policies=setup.winner.policies.to_dict(), limits=self._limits())
@@ -166,18 +170,32 @@ class Conductor:
 
     def _rank_waiting(self, queue: Any, now: float) -> None:
         """Rank who came since the last step, or everybody where the order changes with time."""
-        everyone = self._stale or not self.mind.fixed_order
-        requests = list(queue) if everyone else list(queue.fresh.values())
-        for request in requests:
+        fresh = list(queue.fresh.values())
+        for request in fresh:
             self._enter_unknown(request)
-            if self._stale or request.num_preemptions > 0:
+            if request.num_preemptions > 0:
                 self._refresh(request)
-        ranks = self.mind.ranks([request.request_id for request in requests], now).tolist()
-        if everyone:
-            queue.place_all(requests, ranks)
-            self._stale = False
-        else:
-            queue.place(requests, ranks)
+        if self._stale:
+            for request in queue:
+                self._refresh(request)
+        elif self.mind.fixed_order:
+            queue.place(fresh, self.mind.ranks([request.request_id for request in fresh], now).tolist())
+            return
+        self._rank_everybody(queue, now)
+        self._stale = False
+
+    def _rank_everybody(self, queue: Any, now: float) -> None:
+        """Rank all who wait; where nobody came or left and the order stays, that is all."""
+        if self._ranked_at != queue.changes:
+            self._ranked = list(queue)
+            self._ranked_rows = self.mind.rows([request.request_id for request in self._ranked])
+        ranks = self.mind.rank(self._ranked_rows, now)
+        if self._ranked_at == queue.changes and bool(np.all(ranks[1:] > ranks[:-1])):
+            return
+        queue.place_all(self._ranked, ranks.tolist())
+        self._ranked = list(queue)
+        self._ranked_rows = self.mind.rows([request.request_id for request in self._ranked])
+        self._ranked_at = queue.changes
 
     def _order_running(self, now: float) -> None:
         """Decodes first, in the order of their admission, then unfinished prefills by rank."""

@@ -51,11 +51,18 @@ class Mind:
         return any(f"instance.{name}" in self.inputs for name in features)
 
     def ranks(self, names: Sequence[str], now: float) -> NDArray[np.float64]:
-        """Ranks of requests, float64, shape (n,). A policy of fixed order is asked at time 0, as in the simulator.
+        """Ranks of requests by name, see `rank`."""
+        return self.rank(self.rows(names), now)
+
+    def rows(self, names: Sequence[str]) -> NDArray[np.int64]:
+        """Rows of requests in the book, int64, shape (n,)."""
+        return np.array(self.book.rows_of(names), np.int64)
+
+    def rank(self, rows: NDArray[np.int64], now: float) -> NDArray[np.float64]:
+        """Ranks of rows of the book, shape (n,). A policy of fixed order is asked at time 0, as in the simulator.
 
         Raises CheckError if one is not a number, and whatever the policy raises.
         """
-        rows = np.fromiter((self.book.row(name) for name in names), np.int64, len(names))
         found = np.empty(len(rows))
         at = 0.0 if self.fixed_order else now
         rank_rows(self.rank_policy, self.book.rows, rows, self.instance, at, self.batching_params, found)

@@ -29,6 +29,7 @@ class RankedQueue:
         self._entry_of: dict[str, tuple[float, float, int, Waiting]] = {}
         self._turn_of: dict[str, int] = {}
         self._turns = 0
+        self.changes = 0  # whoever came, left or was ranked: as long as it stays, so do the entries
         self._arrivals: list[tuple[float, int, str]] = []
         self._starving: set[str] = set()
         for request in requests:
@@ -40,6 +41,7 @@ class RankedQueue:
             self._turn_of[name] = self._turns
             self._turns += 1
         self.fresh[name] = request
+        self.changes += 1
         heappush(self._arrivals, (request.arrival_time, self._turn_of[name], name))
 
     def prepend_request(self, request: Waiting) -> None:
@@ -53,6 +55,7 @@ class RankedQueue:
 
     def pop_request(self) -> Waiting:
         request = self.peek_request()
+        self.changes += 1
         del self._entries[0]
         del self._entry_of[request.request_id]
         return request
@@ -68,6 +71,7 @@ class RankedQueue:
     def remove_request(self, request: Waiting) -> None:
         """Raises ValueError if it does not wait here, as vLLM's own queues do."""
         name = request.request_id
+        self.changes += 1
         if self.fresh.pop(name, None) is None:
             if name not in self._entry_of:
                 raise ValueError(f"{name} does not wait")
@@ -91,11 +95,18 @@ class RankedQueue:
 
     def place_all(self, requests: Sequence[Waiting], ranks: Sequence[float]) -> None:
         """Give ranks to all that wait."""
-        self._entry_of.clear()
-        for request, rank in zip(requests, ranks, strict=True):
-            self._entry_of[request.request_id] = self._entry(request, rank)
-        self._entries = sorted(self._entry_of.values())
+        turns, starving = self._turn_of, self._starving
+        names = [request.request_id for request in requests]
+        if starving:
+            ranks = [FIRST if name in starving else rank for name, rank in zip(names, ranks, strict=True)]
+        self._entries = [
+            (rank, request.arrival_time, turns[name], request)
+            for rank, name, request in zip(ranks, names, requests, strict=True)
+        ]
+        self._entry_of = dict(zip(names, self._entries, strict=True))
+        self._entries.sort()
         self.fresh.clear()
+        self.changes += 1
 
     def by_arrival(self) -> None:
         """Order by arrival, whatever the ranks."""
@@ -142,6 +153,7 @@ class RankedQueue:
 
     def _place(self, request: Waiting, rank: float) -> None:
         name = request.request_id
+        self.changes += 1
         if self.fresh.pop(name, None) is None:
             self._take_out(name)
         self._entry_of[name] = self._entry(request, rank)
