@@ -36,7 +36,11 @@ TOPOLOGIES = {
     "ED+P": ("ED", "P"),
     "E+P+D": ("E", "P", "D"),
 }
-"""Named topologies and the kinds of their instances (HydraInfer 2025, EPD 2025); a kind may have several pools."""
+"""Named topologies and the kinds of their instances (HydraInfer 2025, EPD 2025); a kind may have several pools.
+
+These are all five ways to divide the three stages among kinds so that each stage is done by one of them, and a
+request's way is clear from its images alone.
+"""
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ class Pool:
 class Cluster:
     """A model on pools of GPUs, `gpu` where a pool names no other. Images are of one size; `link` joins the servers.
 
+    Pools may be listed in any order: they are kept, and instances numbered, in the order of their topology's kinds.
     `placement` is a rule of placement.PLACEMENTS or, pool by pool, the server of each instance, counted from 0.
     Raises InputError for an unknown topology and for pools that do not pack onto the servers.
     """
@@ -112,11 +117,11 @@ class Cluster:
         kinds = self.kinds
         if not any(STAGES[kind] & DECODE for kind in kinds):
             raise InputError(f"a cluster needs a decode stage: its pools are {'+'.join(kinds) or 'none'}")
-        if kinds not in TOPOLOGIES.values():
-            known = ", ".join(TOPOLOGIES)
-            raise InputError(
-                f"topology {'+'.join(kinds)} is not supported; known: {known}; pools of a kind stand together"
-            )
+        wanted = next((each for each in TOPOLOGIES.values() if set(each) == set(kinds)), None)
+        if wanted is None:
+            known = f"known: {', '.join(TOPOLOGIES)}: each stage is done by one kind of instance"
+            raise InputError(f"topology {'+'.join(kinds)} is not supported; {known}")
+        self._sort_pools(wanted)
         for name in ("servers", "server_gpus"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise InputError(f"{name} of a cluster must be at least 1, not {value}")
@@ -127,6 +132,14 @@ class Cluster:
             if not 0 <= getattr(self, name) < float("inf"):
                 raise InputError(f"{name} of a cluster must be finite and not negative: {getattr(self, name)}")
         _ = self.placed
+
+    def _sort_pools(self, kinds: tuple[str, ...]) -> None:
+        """Put the pools, and the servers written out for them, into the order of `kinds`."""
+        order = sorted(range(len(self.pools)), key=lambda at: kinds.index(self.pools[at].stages))
+        written = not isinstance(self.placement, str) and len(self.placement) == len(order)
+        if written:
+            object.__setattr__(self, "placement", tuple(self.placement[at] for at in order))
+        object.__setattr__(self, "pools", tuple(self.pools[at] for at in order))
 
     @cached_property
     def placed(self) -> tuple[int, ...]:

@@ -20,8 +20,15 @@ def test_a_cluster_without_a_decode_stage_is_refused() -> None:
 def test_an_unknown_topology_names_the_known_ones() -> None:
     with pytest.raises(InputError, match=r"topology E\+EPD is not supported; known: monolith, E\+PD"):
         Cluster(DECODER_ONLY, GPU, (Pool("E", 1), Pool("EPD", 1, 4)))
-    with pytest.raises(InputError, match=r"topology PD\+E is not supported"):
-        Cluster(DECODER_ONLY, GPU, (Pool("PD", 1, 4), Pool("E", 1)))
+    with pytest.raises(InputError, match="each stage is done by one kind of instance"):
+        Cluster(DECODER_ONLY, GPU, (Pool("EP", 1, 4), Pool("PD", 1, 4)))
+
+
+def test_pools_may_be_listed_in_any_order() -> None:
+    encoders, small, large = Pool("E", 2), Pool("PD", 1, 4), Pool("PD", 1, 8)
+    mixed = Cluster(DECODER_ONLY, GPU, (small, encoders, large), placement=((0,), (0, 0), (1,)))
+    assert mixed == Cluster(DECODER_ONLY, GPU, (encoders, small, large), placement=((0, 0), (0,), (1,)))
+    assert (mixed.topology, mixed.placed) == ("E+PD", (0, 0, 0, 1))
 
 
 def test_a_pool_names_what_it_does_not_know() -> None:

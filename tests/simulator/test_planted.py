@@ -20,9 +20,7 @@ BUGS: dict[str, tuple[str, str, str, dict[str, str]]] = {
     "a request is dropped": (
         "queueing.py",
         "    enqueue(s, instance, request, now)\n    engine = engine_of(s, instance)",
-        "    if request % 7 != 5:\n"
-        "        enqueue(s, instance, request, now)\n"
-        "    engine = engine_of(s, instance)",
+        "    if request % 7 != 5:\n        enqueue(s, instance, request, now)\n    engine = engine_of(s, instance)",
         {"checking mode": "Every request is in exactly one place", "equality": "first token"},
     ),
     "a policy reads the true output": (
