@@ -41,12 +41,24 @@ DEFAULTS = Settings("Provision-v0", "ppo")
 @click.option(
     "--set", "hyperparameters", multiple=True, metavar="NAME=VALUE", help="A hyperparameter of the algorithm."
 )
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="ray: seeds, suites and the episodes of ARS are tasks of a Ray cluster.",
+)
+@click.option("--jobs", type=click.IntRange(min=1), default=2, show_default=True, help="With ray: tasks of a suite.")
+@click.option("--ray-address", default="auto", show_default=True, help="Of the cluster that is already there.")
 @seed_option
 @json_option
 def command(
     environment: str,
     seeds: int,
     out: Path,
+    engine: str,
+    jobs: int,
+    ray_address: str,
     resume: bool,
     split: str,
     against: str,
@@ -73,18 +85,28 @@ def command(
     )
     for module in ("stable_baselines3", "sb3_contrib", "torch"):
         require(module, "rl")
+    if engine == "ray":
+        require("ray", "ray")
+    from slackwise.tuning.ray_workers import ray_tasks
     from slackwise.tuning.training.run import rivals, summary, train
+    from slackwise.tuning.training.seeds import run_on_cluster
 
     others = [name.strip() for name in against.split(",") if name.strip()]
     if others and settings.environment != PROVISION:
         raise InputError(f"--against names provisioning policies: they are compared in {PROVISION} only")
     for name in others:
         find("provisioning", name)
-    against_scores = rivals(settings, others)
-    results = []
-    for each in range(seed, seed + seeds):
-        say = lambda line, each=each: click.echo(f"seed {each}: {line}", err=True)  # noqa: E731
-        results.append(train(settings, each, out / f"seed-{each}", say, resume, against_scores))
+    numbers = range(seed, seed + seeds)
+    if engine == "ray":
+        with ray_tasks(jobs, ray_address) as tasks:
+            scored = rivals(settings, others)
+            results = run_on_cluster(settings, numbers, out, _say, resume, scored, tasks)
+    else:
+        scored = rivals(settings, others)
+        results = []
+        for each in numbers:
+            say = lambda line, each=each: _say(f"seed {each}: {line}")  # noqa: E731
+            results.append(train(settings, each, out / f"seed-{each}", say, resume, scored))
     found = summary(results)
     if as_json:
         print_json({"settings": settings.to_dict(), "summary": found, "runs": results})
@@ -94,6 +116,10 @@ def command(
     click.echo(f"{seeds} seeds: {_line(found)}")
     for name, other in found.get("policies", {}).items():
         click.echo(f"{name}: score {other['score']:.4f}, learned minus this {_difference(other['difference'])}")
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
 
 
 def _hours(text: str) -> tuple[float, float, float]:

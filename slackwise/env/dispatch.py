@@ -12,28 +12,9 @@ from slackwise.env.base import Observation, ServiceEnv, box, checked_number
 from slackwise.env.scene import MODEL, Scene, service
 from slackwise.errors import InputError
 from slackwise.policies.declare import ROUTING, Instance, Params, Policy, Request
-from slackwise.policies.learned.features import LOG, Feature, Transform
+from slackwise.policies.learned.features import INSTANCE_FEATURES, REQUEST_FEATURES, Transform
 from slackwise.simulator import Configuration, Objectives, Simulation
 from slackwise.simulator.state import PREFILLING, ROLES
-
-REQUEST_FEATURES = (
-    Feature("images", "images", LOG, 100.0),
-    Feature("text_tokens", "tokens", LOG, 1e5),
-    Feature("image_tokens", "tokens", LOG, 1e6),
-    Feature("output_estimate_tokens", "tokens", LOG, 1e4),
-    Feature("encode_estimate", "s", LOG, 1e3),
-    Feature("prefill_estimate", "s", LOG, 1e3),
-    Feature("slack", "s until its TTFT objective", LOG, 1e3),
-)
-INSTANCE_FEATURES = (
-    Feature("ready", "1 if it takes work, else 0"),
-    Feature("waiting", "requests", LOG, 1e4),
-    Feature("running", "requests", LOG, 1e4),
-    Feature("backlog", "s of encode and prefill", LOG, 1e4),
-    Feature("busy_left", "s until its running step ends", LOG, 1e3),
-    Feature("kv_used", "share of its KV cache"),
-)
-"""What is seen of the request that waits to be routed, then of each instance in turn."""
 
 
 def _dictated(request: Request, instance: Instance, now: float, params: Params) -> float:

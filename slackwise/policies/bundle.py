@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
+from types import MappingProxyType
 from typing import Any
 
 from slackwise.errors import InputError, unknown
@@ -13,6 +14,7 @@ from slackwise.policies.knobs import Value, parse_value
 from slackwise.policies.learned.actor import Actor, read_actor
 from slackwise.policies.learned.policy import NAME as ACTOR
 from slackwise.policies.learned.policy import actor_policy
+from slackwise.policies.learned.router import router_policy
 from slackwise.policies.registry import find
 
 ROLES = {
@@ -27,12 +29,18 @@ ROLES = {
 }
 """What a service has to decide, and the family of policies that decides it."""
 
+ACTORS = {"provisioning": "actor", "routing": "router"}
+"""Roles that an actor may take, and the section of a winner.json that holds it."""
+
+NO_ACTORS: Mapping[str, Actor] = MappingProxyType({})
+
 
 @dataclass(frozen=True)
 class PolicyChoice:
     """A policy by name, and the knobs that differ from their defaults (after validation: all of them).
 
-    Of provisioning the name may be the path of a .json file with an actor; the choice then holds it, and is "actor".
+    Of provisioning and routing the name may be the path of a .json file with an actor; the choice then holds it, and is
+    "actor".
     """
 
     name: str
@@ -42,9 +50,9 @@ class PolicyChoice:
     def policy(self, role: str) -> Policy:
         """The declared policy. Raises InputError for an unknown name, or an actor that is not there."""
         if self.actor is not None:
-            return actor_policy(self.actor)
-        if role == "provisioning" and self.name == ACTOR:
-            raise InputError("provisioning 'actor' needs the file that holds the actor: provisioning=FILE.json")
+            return actor_policy(self.actor) if role == "provisioning" else router_policy(self.actor, ACTOR)
+        if role in ACTORS and self.name == ACTOR:
+            raise InputError(f"{role} 'actor' needs the file that holds the actor: {role}=FILE.json")
         return find(ROLES[role], self.name)
 
 
@@ -95,16 +103,16 @@ class Policies:
         return {role: {"name": choice.name, "knobs": dict(choice.knobs)} for role, choice in choices.items()}
 
     @classmethod
-    def from_dict(cls, document: Any, modules: bool = False, actor: Actor | None = None) -> Policies:
+    def from_dict(cls, document: Any, modules: bool = False, actors: Mapping[str, Actor] = NO_ACTORS) -> Policies:
         """From the JSON form. Raises InputError for an unknown key, name or knob (naming the closest) or a bad value.
 
         A file is data: `module:function`, which would import a module, is refused unless `modules` allows it, and an
-        actor is handed in, not read from a path.
+        actor is handed in for its role, not read from a path.
         """
         checked_keys("policies", document, ROLES, required_roles())
         choices = {role: _choice_from(role, each, modules) for role, each in document.items()}
-        if actor is not None:
-            choices["provisioning"] = replace(choices["provisioning"], actor=actor)
+        for role, actor in actors.items():
+            choices[role] = replace(choices.get(role, PolicyChoice(ACTOR)), actor=actor)
         return cls(**choices)
 
     def _choice(self, role: str) -> PolicyChoice:
@@ -134,8 +142,8 @@ def required_roles() -> list[str]:
 
 
 def _completed(role: str, choice: PolicyChoice) -> PolicyChoice:
-    if role == "provisioning" and choice.name.endswith(".json"):
-        choice = PolicyChoice(ACTOR, choice.knobs, read_actor(choice.name))
+    if role in ACTORS and choice.name.endswith(".json"):
+        choice = PolicyChoice(ACTOR, choice.knobs, read_actor(choice.name, ACTORS[role]))
     policy = choice.policy(role)
     policy.params(**choice.knobs)
     values = {name: choice.knobs.get(name, knob.default) for name, knob in policy.knobs.items()}

@@ -111,7 +111,12 @@ def _ingredients(function: FunctionType) -> Iterator[object]:
     yield code.co_code, code.co_names
     constants = [each for each in code.co_consts if not isinstance(each, str | CodeType)]
     yield [sorted(map(repr, each)) if isinstance(each, frozenset) else each for each in constants]
-    yield [(name, each) for name in code.co_names if isinstance(each := function.__globals__.get(name), int | float)]
+    values = [(name, function.__globals__.get(name)) for name in code.co_names]
+    yield [(name, each) for name, each in values if _is_constant(each)]
+
+
+def _is_constant(value: object) -> bool:
+    return isinstance(value, int | float) or (isinstance(value, tuple) and all(map(_is_constant, value)))
 
 
 def _check_features(function: Callable[..., float]) -> None:

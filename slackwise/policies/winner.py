@@ -1,6 +1,7 @@
 """winner.json: all that deployment needs. The policies, what they were tuned for, how they scored, and their proof.
 
-Formats: 1 had neither `provisioning` nor `actor`, `trace` and `provenance`; it is read as a bundle without them.
+Formats: 1 had neither `provisioning` nor `actor`, `trace` and `provenance`, 2 no `router`; they are read as bundles
+without them.
 """
 
 from __future__ import annotations
@@ -17,16 +18,19 @@ import numpy as np
 import slackwise
 from slackwise.errors import InputError
 from slackwise.files import read_json, write_text
-from slackwise.policies.bundle import Policies
+from slackwise.policies.bundle import ACTORS, Policies
 from slackwise.policies.golden import Golden, golden_from, replay_golden
 from slackwise.policies.golden_plan import GoldenPlan
 from slackwise.policies.keys import checked_keys
 from slackwise.policies.learned.actor import Actor
 
-FORMAT = 2
+FORMAT = 3
 """Version of the file format: a reader refuses a newer one."""
 
-ADDED: dict[int, dict[str, Any]] = {2: {"provisioning": {}, "actor": None, "trace": {}, "provenance": {}}}
+ADDED: dict[int, dict[str, Any]] = {
+    2: {"provisioning": {}, "actor": None, "trace": {}, "provenance": {}},
+    3: {"router": None},
+}
 """Format -> what it added, as a file of an older format is read."""
 
 
@@ -40,7 +44,7 @@ def versions() -> dict[str, str]:
 class Winner:
     """A tuned service. The dictionaries are free in their keys and must be JSON; a unit ends a key that needs one.
 
-    An actor that the policies ask has a section of its own in the file, `actor`.
+    Actors that the policies ask have sections of their own in the file: `actor` provisions, `router` routes.
     """
 
     policies: Policies
@@ -58,8 +62,10 @@ class Winner:
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
         plain = {each.name: getattr(self, each.name) for each in fields(self)}
-        actor = self.policies.provisioning.actor
-        made: dict[str, Any] = {"policies": self.policies.to_dict(), "actor": actor and actor.to_dict()}
+        made: dict[str, Any] = {"policies": self.policies.to_dict()}
+        for role, section in ACTORS.items():
+            actor = getattr(self.policies, role).actor
+            made[section] = actor and actor.to_dict()
         made["golden"] = [each.to_dict() for each in self.golden]
         return {"format": FORMAT} | plain | made
 
@@ -71,10 +77,11 @@ class Winner:
         """
         names = [each.name for each in fields(cls)]
         document = _upgraded(document)
-        checked_keys("winner", document, ["format", "actor", *names], required=["format", "actor", *names])
+        known = ["format", *ACTORS.values(), *names]
+        checked_keys("winner", document, known, required=known)
         _check_kinds(document)
-        actor = Actor.from_dict(document["actor"]) if document["actor"] else None
-        policies = Policies.from_dict(document["policies"], modules, actor)
+        actors = {role: Actor.from_dict(document[name]) for role, name in ACTORS.items() if document[name]}
+        policies = Policies.from_dict(document["policies"], modules, actors)
         golden = tuple(golden_from(each) for each in document["golden"])
         replay_golden(policies, golden)
         return cls(**{name: document[name] for name in names} | {"policies": policies, "golden": golden})
@@ -123,7 +130,7 @@ def _check_kinds(document: dict[str, Any]) -> None:
     kinds = {"model": str, "gpu": str, "golden": list}
     tables = ("cluster", "objectives", "scores", "versions", "provisioning", "trace", "provenance")
     kinds |= dict.fromkeys(tables, dict)
-    kinds |= {} if document["actor"] is None else {"actor": dict}
+    kinds |= {name: dict for name in ACTORS.values() if document[name] is not None}
     for name, kind in kinds.items():
         if not isinstance(document[name], kind):
             raise InputError(f"winner: {name} must be a {kind.__name__}, not {type(document[name]).__name__}")

@@ -60,7 +60,7 @@ from slackwise.errors import InputError, unknown
 from slackwise.latency.gpu import load_gpu
 from slackwise.latency.model import load_model
 from slackwise.latency.transfer import LINKS
-from slackwise.policies.bundle import ROLES, Policies, PolicyChoice, required_roles
+from slackwise.policies.bundle import ACTORS, ROLES, Policies, PolicyChoice, required_roles
 from slackwise.policies.keys import checked_keys
 from slackwise.policies.knobs import parse_value
 from slackwise.policies.registry import find
@@ -237,7 +237,7 @@ def _choice(role: str, value: Any) -> PolicyChoice:
     checked_keys(f"policies.{role}", table, ("name", "knobs"), required=["name"])
     if ":" in str(table["name"]):
         raise InputError(f"policies.{role} = '{table['name']}' is a module: name it on the command line")
-    if role == "provisioning" and str(table["name"]).endswith(".json"):
+    if role in ACTORS and str(table["name"]).endswith(".json"):
         return PolicyChoice(str(table["name"]))
     declared = find(ROLES[role], str(table["name"])).knobs
     knobs = _table(f"policies.{role}.knobs", table.get("knobs", {}))

@@ -1,38 +1,50 @@
-"""Trials as tasks of a Ray cluster that is already there (Moritz et al. 2018).
+"""Trials, episodes and seeds as tasks of a Ray cluster that is already there (Moritz et al. 2018).
 
-A trial is a pure function of the task, the configuration and the best trial so far, so where it runs changes nothing:
-the same seed and as many trials under way give what processes of this machine give. A trial whose worker dies is run
-again on another.
+A task is a pure function of its arguments, so where it runs changes nothing: the same seed and as many under way give
+what this machine gives. A task whose worker dies is run again on another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from slackwise.errors import InputError
 from slackwise.optional import require
 from slackwise.simulator import Configuration
+from slackwise.tuning.tasks import Waiting
 from slackwise.tuning.trials import Measured, Task, measure
-from slackwise.tuning.workers import Waiting, Workers
+from slackwise.tuning.workers import Workers
+
+
+class RayTasks:
+    """Tasks on the cluster that this process is connected to, `width` of them at a time worth beginning."""
+
+    def __init__(self, width: int) -> None:
+        self.ray, self.width = require("ray", "ray"), width
+
+    def keep(self, value: Any) -> Any:
+        return self.ray.put(value)
+
+    def begin(self, function: Callable[..., Any], *arguments: Any) -> Waiting:
+        reference = self.ray.remote(num_cpus=1, max_retries=-1)(function).remote(*arguments)
+        return lambda: self.ray.get(reference)
 
 
 class OnRay:
     """Trials on a cluster, `width` under way at a time."""
 
-    def __init__(self, ray: Any, task: Task, width: int) -> None:
-        self.ray, self.width, self.task = ray, width, ray.put(task)
-        self.measure = ray.remote(num_cpus=1, max_retries=-1)(measure)
+    def __init__(self, tasks: RayTasks, task: Task) -> None:
+        self.tasks, self.width, self.task = tasks, tasks.width, tasks.keep(task)
 
     def begin(self, configuration: Configuration, best: Measured | None) -> Waiting:
-        reference = self.measure.remote(self.task, configuration, best)
-        return lambda: self.ray.get(reference)
+        return self.tasks.begin(measure, self.task, configuration, best)
 
 
 @contextmanager
-def ray_workers(task: Task, width: int, address: str = "auto") -> Iterator[Workers]:
-    """Workers on the cluster at `address`, whose machines have slackwise installed.
+def ray_tasks(width: int, address: str = "auto") -> Iterator[RayTasks]:
+    """Tasks on the cluster at `address`, whose machines have slackwise installed.
 
     Raises InputError if Ray is not installed, or no cluster is there.
     """
@@ -43,6 +55,13 @@ def ray_workers(task: Task, width: int, address: str = "auto") -> Iterator[Worke
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"no Ray cluster at '{address}' ({text}): start one with `ray start --head`") from None
     try:
-        yield OnRay(ray, task, width)
+        yield RayTasks(width)
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def ray_workers(task: Task, width: int, address: str = "auto") -> Iterator[Workers]:
+    """Workers for trials of `task` on the cluster at `address`. Raises InputError as `ray_tasks`."""
+    with ray_tasks(width, address) as tasks:
+        yield OnRay(tasks, task)

@@ -166,7 +166,7 @@ def test_it_runs_without_torch(tmp_path: Path) -> None:
 NOT_FINITE = base64.b64encode(np.full(8, np.nan, "<f4").tobytes()).decode()
 
 BAD = (
-    (lambda document: document.update(version=2), "version 2, this slackwise reads up to 1"),
+    (lambda document: document.update(version=3), "version 3, this slackwise reads up to 2"),
     (lambda document: document.update(head="choice"), "heads are choices, clipped, squashed"),
     (lambda document: document.update(heads=1), "did you mean 'head'"),
     (lambda document: document["layers"][0].update(weights="AAAA"), "weights"),

@@ -104,13 +104,14 @@ def test_a_knob_changed_by_hand_is_refused(changed: Callable[[Callable[[dict[str
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        (lambda document: document.update(format=3), "format 3, this slackwise reads up to 2"),
+        (lambda document: document.update(format=4), "format 4, this slackwise reads up to 3"),
         (lambda document: document.pop("format"), "not a winner: format is None"),
         (lambda document: document.pop("model"), "winner lacks model"),
         (lambda document: document.update(modle="x"), "did you mean 'model'?"),
         (lambda document: document.update(gpu=5), "gpu must be a str, not int"),
         (lambda document: document.pop("actor"), "winner lacks actor"),
         (lambda document: document.update(actor=[]), "actor must be a dict, not list"),
+        (lambda document: document.update(router=[]), "router must be a dict, not list"),
         (lambda document: document.update(provenance=None), "provenance must be a dict, not NoneType"),
         (lambda document: document.update(golden={}), "golden must be a list, not dict"),
         (lambda document: document["golden"][0].update(role="batch"), "did you mean 'batching'?"),

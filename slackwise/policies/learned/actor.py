@@ -1,6 +1,6 @@
 """An actor: the network of a learned policy as data. It decides with NumPy alone, whatever trained it.
 
-    {"version": 1, "environment": "slackwise/Provision-v0", "pools": ["E", "PD"], "interval_s": 60.0,
+    {"version": 2, "environment": "slackwise/Provision-v0", "pools": ["E", "PD"], "interval_s": 60.0,
      "layers": [{"inputs": 35, "outputs": 64, "weights": "<base64>", "bias": "<base64>", "activation": "tanh"}, ...],
      "head": "choices", "sizes": [5, 5, 3], "most_change": 2, "knobs": [], "trained": {...}, "golden": [...]}
 
@@ -24,15 +24,17 @@ from numpy.typing import NDArray
 from slackwise.errors import CheckError, InputError
 from slackwise.files import read_json, write_text
 from slackwise.policies.keys import checked_keys
+from slackwise.policies.learned.features import INSTANCE_FEATURES, REQUEST_FEATURES
 
-VERSION = 1
-"""Version of the section: a reader refuses a newer one."""
+VERSION = 2
+"""Version of the section: a reader refuses a newer one. 2 added the head "scores"."""
 
-CHOICES, CLIPPED, SQUASHED = "choices", "clipped", "squashed"
+CHOICES, CLIPPED, SQUASHED, SCORES = "choices", "clipped", "squashed", "scores"
 HEADS = {
     CHOICES: "the outputs are logits of `sizes` choices one after another; of each the first of the largest is taken",
     CLIPPED: "the outputs, cut to -1 and 1",
     SQUASHED: "the hyperbolic tangent of the outputs",
+    SCORES: "the one output is the score of an instance, seen beside the request; the first of the highest is taken",
 }
 """How the outputs of the last layer become an action."""
 
@@ -87,6 +89,8 @@ class Actor:
             raise InputError(f"actor: heads are {', '.join(HEADS)}, activations {', '.join(ACTIVATIONS)}")
         if self.head == CHOICES and sum(self.sizes) != widths[-1]:
             raise InputError(f"actor: choices of {list(self.sizes)} need {sum(self.sizes)} outputs, not {widths[-1]}")
+        if self.head == SCORES and (widths[0], widths[-1]) != (len(REQUEST_FEATURES) + len(INSTANCE_FEATURES), 1):
+            raise InputError(f"actor: scores are of {len(REQUEST_FEATURES)} and {len(INSTANCE_FEATURES)} features")
         if not 0 < self.interval_s < float("inf"):
             raise InputError(f"actor: interval_s = {self.interval_s} must be above 0 and finite")
         if not all(np.isfinite(array).all() for layer in self._arrays for array in layer):
@@ -97,18 +101,21 @@ class Actor:
         return [layer.arrays() for layer in self.layers]
 
     def outputs(self, observation: NDArray[Any]) -> NDArray[np.float64]:
-        """Outputs of the last layer, float64, of an observation, shape (inputs,)."""
+        """Outputs of the last layer, float64, of an observation, shape (inputs,), or of rows of them."""
         x = np.asarray(observation, np.float64)
-        if x.shape != (self.layers[0].inputs,):
+        if x.shape[-1:] != (self.layers[0].inputs,):
             raise InputError(f"the actor takes {self.layers[0].inputs} features, not {x.shape}")
         for (weights, bias), layer in zip(self._arrays, self.layers, strict=True):
-            x = weights @ x + bias
+            x = x @ weights.T + bias
             if layer.activation != "none":
                 x = np.tanh(x) if layer.activation == "tanh" else np.maximum(x, 0.0)
         return x
 
     def action(self, observation: NDArray[Any]) -> NDArray[Any]:
-        """The action for an observation: int64 of the choices, else float64 between -1 and 1."""
+        """The action for an observation: int64 of the choices or of the instance, else float64 between -1 and 1."""
+        if self.head == SCORES:
+            rows, ready = instance_rows(np.asarray(observation, np.float64))
+            return np.array([int(np.argmax(np.where(ready, self.outputs(rows)[:, 0], -np.inf)))])
         x = self.outputs(observation)
         if self.head == CHOICES:
             ends = np.cumsum(self.sizes)
@@ -149,19 +156,32 @@ class Actor:
         return actor
 
 
+def instance_rows(observation: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """What a router sees, a row an instance: the request's features and its own; and which of them take work.
+
+    Raises InputError unless the observation is that of Dispatch.
+    """
+    request, own = len(REQUEST_FEATURES), len(INSTANCE_FEATURES)
+    if observation.ndim != 1 or len(observation) <= request or (len(observation) - request) % own:
+        raise InputError(f"{observation.shape} features are not those of a request and of instances")
+    instances = observation[request:].reshape(-1, own)
+    rows = np.hstack([np.tile(observation[:request], (len(instances), 1)), instances])
+    return rows, np.asarray(instances[:, 0] > 0.5)
+
+
 def write_actor(path: str | os.PathLike[str], actor: Actor) -> None:
     """Write an actor to `path`, whole or not at all."""
     write_text(path, json.dumps(actor.to_dict(), indent=1, allow_nan=False) + "\n")
 
 
-def read_actor(path: str | os.PathLike[str]) -> Actor:
-    """The actor in `path`, a file of `write_actor` or a winner.json that holds one, its golden actions replayed.
+def read_actor(path: str | os.PathLike[str], section: str = "actor") -> Actor:
+    """The actor in `path`, a file of `write_actor` or a winner.json with one in `section`, its golden actions replayed.
 
     Raises InputError if there is none, CheckError if it decides differently here.
     """
     document = read_json(path)
-    if isinstance(document, dict) and "actor" in document:
-        document = document["actor"]
+    if isinstance(document, dict) and section in document:
+        document = document[section]
     if not isinstance(document, dict):
         raise InputError(f"{path} holds no actor")
     return Actor.from_dict(document)

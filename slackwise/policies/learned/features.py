@@ -76,6 +76,26 @@ POOL = (
 """Of a pool; they follow pool by pool."""
 
 
+REQUEST_FEATURES = (
+    Feature("images", "images", LOG, 100.0),
+    Feature("text_tokens", "tokens", LOG, 1e5),
+    Feature("image_tokens", "tokens", LOG, 1e6),
+    Feature("output_estimate_tokens", "tokens", LOG, 1e4),
+    Feature("encode_estimate", "s", LOG, 1e3),
+    Feature("prefill_estimate", "s", LOG, 1e3),
+    Feature("slack", "s until its TTFT objective", LOG, 1e3),
+)
+INSTANCE_FEATURES = (
+    Feature("ready", "1 if it takes work, else 0"),
+    Feature("waiting", "requests", LOG, 1e4),
+    Feature("running", "requests", LOG, 1e4),
+    Feature("backlog", "s of encode and prefill", LOG, 1e4),
+    Feature("busy_left", "s until its running step ends", LOG, 1e3),
+    Feature("kv_used", "share of its KV cache"),
+)
+"""What a router sees of the request to be routed, then of each instance in turn."""
+
+
 def features(pools: int) -> tuple[Feature, ...]:
     """The features of a service with so many pools, in order."""
     return SERVICE + POOL * pools

@@ -26,9 +26,12 @@ SUITE_SEED = 20_000
 RESAMPLES = 10_000
 
 
-def scores(env: VecEnv, act: Act, keep: list[NDArray[np.float32]] | None = None) -> Floats:
-    """The score of one window a lane, float64, shape (lanes,); `keep` is given what lane 0 has observed."""
-    env.seed(SUITE_SEED)
+def scores(env: VecEnv, act: Act, keep: list[NDArray[np.float32]] | None = None, first: int = SUITE_SEED) -> Floats:
+    """The score of one window a lane, float64, shape (lanes,); `keep` is given what lane 0 has observed.
+
+    Lane i draws its window with the seed `first` plus i.
+    """
+    env.seed(first)
     observations: Any = env.reset()
     found = np.full(env.num_envs, np.nan)
     while np.isnan(found).any():
@@ -38,17 +41,6 @@ def scores(env: VecEnv, act: Act, keep: list[NDArray[np.float32]] | None = None)
         for lane in np.flatnonzero(over & np.isnan(found)):
             found[lane] = infos[lane]["score"]
     return found
-
-
-def by_model(model: Any, masked: bool) -> Act:
-    """A model of Stable-Baselines3, deterministic."""
-
-    def act(observations: NDArray[np.float32], env: VecEnv) -> NDArray[Any]:
-        masks = {"action_masks": np.stack(env.env_method("action_masks"))} if masked else {}
-        chosen: NDArray[Any] = model.predict(observations, deterministic=True, **masks)[0]
-        return chosen
-
-    return act
 
 
 def by_actor(actor: Actor, space: Any) -> Act:

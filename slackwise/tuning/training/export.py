@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from slackwise.env.base import ServiceEnv
+from slackwise.env.dispatch import DispatchEnv
 from slackwise.env.knobs import KnobsEnv
 from slackwise.env.provision import ProvisionEnv
 from slackwise.errors import CheckError, InputError
-from slackwise.policies.learned.actor import CHOICES, CLIPPED, SQUASHED, Actor, Layer
+from slackwise.policies.learned.actor import CHOICES, CLIPPED, SCORES, SQUASHED, Actor, Layer
 from slackwise.simulator.observation import WINDOWS_S
+from slackwise.tuning.training.scoring import Scores
 
 GOLDEN = 8
 """Golden observations of an actor."""
@@ -27,25 +30,37 @@ NAMES: dict[type[nn.Module], str] = {nn.Tanh: "tanh", nn.ReLU: "relu"}
 
 
 def actor_of(model: Any, env: ServiceEnv, observations: Sequence[NDArray[Any]], trained: dict[str, Any]) -> Actor:
-    """The actor of a trained model. Raises InputError if it has other layers, CheckError if it decides otherwise.
+    """The actor of a trained model, with golden actions. Raises InputError as `network`, CheckError if it decides
+    otherwise.
 
     Of `observations` a few, evenly spread, become golden.
     """
-    if env.interval_s not in WINDOWS_S:
-        raise InputError(f"interval_s = {env.interval_s:g}: an actor can be exported for {list(WINDOWS_S)} only")
+    actor = network(model, env, trained)
+    chosen = [observations[at] for at in np.linspace(0, len(observations) - 1, GOLDEN).astype(int)]
+    check(model, actor, observations)
+    return replace(
+        actor, golden=tuple((tuple(map(float, each)), tuple(map(float, actor.action(each)))) for each in chosen)
+    )
+
+
+def network(model: Any, env: ServiceEnv, trained: dict[str, Any] | None = None) -> Actor:
+    """The network of a model as an actor that is not checked. Raises InputError if it has other layers."""
     layers, squashed = _layers(_modules(model.policy))
     space: Any = model.action_space
     head = (SQUASHED if squashed else CLIPPED) if isinstance(space, spaces.Box) else CHOICES
-    parts: dict[str, Any] = {"sizes": _sizes(space), "trained": trained}
+    head = SCORES if isinstance(env, DispatchEnv) else head
+    parts: dict[str, Any] = {"sizes": () if head == SCORES else _sizes(space), "trained": trained or {}}
     parts |= {"most_change": env.actions.most_change} if isinstance(env, ProvisionEnv) else {}
     parts |= {"knobs": _knobs(env)} if isinstance(env, KnobsEnv) else {}
     pools = tuple(pool.stages for pool in env.service.configuration.cluster.pools)
     spec = env.spec.id if env.spec else type(env).__name__
-    actor = Actor(spec, pools, env.interval_s, layers, head, **parts)
-    chosen = [observations[at] for at in np.linspace(0, len(observations) - 1, GOLDEN).astype(int)]
-    check(model, actor, observations)
-    golden = tuple((tuple(map(float, each)), tuple(map(float, actor.action(each)))) for each in chosen)
-    return Actor(**{name: getattr(actor, name) for name in Actor.__dataclass_fields__} | {"golden": golden})
+    return Actor(spec, pools, env.interval_s, layers, head, **parts)
+
+
+def check_interval(env: ServiceEnv) -> None:
+    """Raise InputError if an actor of this environment could not be exported."""
+    if env.interval_s not in WINDOWS_S:
+        raise InputError(f"interval_s = {env.interval_s:g}: an actor can be exported for {list(WINDOWS_S)} only")
 
 
 def check(model: Any, actor: Actor, observations: Sequence[NDArray[Any]]) -> None:
@@ -59,6 +74,9 @@ def check(model: Any, actor: Actor, observations: Sequence[NDArray[Any]]) -> Non
 
 def _modules(policy: Any) -> list[nn.Module]:
     """Layers and activations from observation to action."""
+    scores = next((each for each in policy.modules() if isinstance(each, Scores)), None)
+    if scores is not None:  # Dispatch
+        return list(scores.net)
     if hasattr(policy, "mlp_extractor"):  # PPO, MaskablePPO
         return [*policy.mlp_extractor.policy_net, policy.action_net]
     if hasattr(policy, "actor"):  # SAC

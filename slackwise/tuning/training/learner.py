@@ -18,7 +18,9 @@ from torch import nn
 
 from slackwise.errors import InputError
 from slackwise.streams import stream
-from slackwise.tuning.training.settings import Settings
+from slackwise.tuning.training.scoring import POLICIES
+from slackwise.tuning.training.settings import DISPATCH, Settings
+from slackwise.tuning.training.timed import BUFFERS
 
 CHECKPOINTS = "checkpoints"
 
@@ -38,11 +40,12 @@ def make(settings: Settings, env: VecEnv, seed: int, folder: Path) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about batch sizes that do not divide the rollout
             return _kind(settings)(
-                settings.chosen.policy,
+                _policy(settings),
                 env,
                 seed=seed_of(seed, 0),
                 device="cpu",
                 tensorboard_log=logs,
+                **_buffer(settings),
                 **settings.hyperparameters_of_model(),
             )
     except (AssertionError, TypeError, ValueError) as error:
@@ -85,6 +88,17 @@ def checkpoint(folder: Path, steps: int) -> Path:
 def load_best(settings: Settings, folder: Path) -> Any:
     """The best model of a run so far, for deciding only."""
     return _kind(settings).load(folder / "best_model.zip", device="cpu")
+
+
+def _policy(settings: Settings) -> Any:
+    """Name or class of the networks: those of Dispatch score one instance at a time."""
+    return POLICIES[settings.algorithm] if settings.environment == DISPATCH else settings.chosen.policy
+
+
+def _buffer(settings: Settings) -> dict[str, Any]:
+    """Dispatch decides at arrivals: a buffer that discounts by time."""
+    timed = settings.environment == DISPATCH and settings.algorithm in BUFFERS
+    return {"rollout_buffer_class": BUFFERS[settings.algorithm]} if timed else {}
 
 
 def _kind(settings: Settings) -> Any:

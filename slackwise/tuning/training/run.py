@@ -14,14 +14,15 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from stable_baselines3.common.vec_env import VecEnv, VecMonitor
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import VecMonitor
 
 import slackwise
 from slackwise.env.base import ServiceEnv
@@ -29,13 +30,16 @@ from slackwise.env.knobs import KnobsEnv
 from slackwise.env.provision import ProvisionEnv
 from slackwise.errors import InputError
 from slackwise.files import write_text
-from slackwise.policies.learned.actor import write_actor
-from slackwise.traces import Split
+from slackwise.policies.learned.actor import Actor, write_actor
+from slackwise.traces import Split, Trace
+from slackwise.tuning.tasks import HereTasks, Tasks
 from slackwise.tuning.training import learner
 from slackwise.tuning.training.environments import Scaled, lanes, parts, single
-from slackwise.tuning.training.evaluation import Floats, always, by_actor, by_model, interval, provisioned, scores
-from slackwise.tuning.training.export import actor_of
-from slackwise.tuning.training.settings import Settings
+from slackwise.tuning.training.evaluation import Floats, always, by_actor, interval, provisioned, scores
+from slackwise.tuning.training.export import actor_of, check_interval, network
+from slackwise.tuning.training.rollouts import Candidates, Rollouts
+from slackwise.tuning.training.settings import DISPATCH, Settings
+from slackwise.tuning.training.timed import BUFFERS, Discounts
 from slackwise.tuning.training.watch import Judge, Say
 
 T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
@@ -49,26 +53,20 @@ def train(
     say: Say,
     resume: bool = False,
     against: Mapping[str, Floats] | None = None,
+    tasks: Tasks | None = None,
+    split: Split | None = None,
 ) -> dict[str, Any]:
     """Train with one seed, leave `folder` as above and return what is in result.json.
 
     With `resume` the run goes on from its last checkpoint up to `settings.steps`. `against` are scores of `rivals`, to
-    which those of the actor in their loop are compared. Raises InputError if the folder is
-    there already, or, with `resume`, if it is not of these settings; nothing is overwritten.
+    which those of the actor in their loop are compared. Episodes of suites and of ARS run as `tasks`. `split` are the
+    parts of the trace, if they are at hand. Raises InputError if the folder is there already, or, with `resume`, if it
+    is not of these settings; nothing is overwritten.
     """
-    split = parts(settings)
-    env = lanes(settings, split.train, settings.lanes)
-    suite = lanes(settings, split.validation, settings.windows)
-    example = single(settings, split.train)
-    example.reset(seed=0)
-    torch.set_num_threads(1)
-    _check(settings, seed, folder, resume)
-    model = (learner.load if resume else learner.make)(settings, Scaled(env, settings.reward_scale), seed, folder)
-    if not resume and isinstance(example, ProvisionEnv | KnobsEnv):
-        learner.begin_at(model, example.default_action)
-    _open(settings, seed, folder)
-    _learn(settings, model, folder, suite, say)
-    result = _test(settings, seed, folder, example, split)
+    split, running = split or parts(settings), tasks or HereTasks()
+    check_folder(settings, seed, folder, resume)
+    example = fit(settings, seed, folder, split, say, resume, running)
+    result = _test(settings, seed, folder, example, split, running)
     if against:
         actor = provisioned(single(settings, split.test), str(folder / "actor.json"), settings.windows)
         result |= {"served": float(actor.mean()), "policies": _compared(actor, against)}
@@ -76,7 +74,22 @@ def train(
     return result
 
 
-def _check(settings: Settings, seed: int, folder: Path, resume: bool) -> None:
+def fit(settings: Settings, seed: int, folder: Path, split: Split, say: Say, resume: bool, tasks: Tasks) -> ServiceEnv:
+    """Learn on one part of the trace, choose on the next: `folder` holds the best model. An environment like it."""
+    env = lanes(settings, split.train, settings.lanes)
+    example = single(settings, split.train)
+    check_interval(example)
+    example.reset(seed=0)
+    torch.set_num_threads(1)
+    model = (learner.load if resume else learner.make)(settings, Scaled(env, settings.reward_scale), seed, folder)
+    if not resume and isinstance(example, ProvisionEnv | KnobsEnv):
+        learner.begin_at(model, example.default_action)
+    open_folder(settings, seed, folder)
+    _learn(settings, model, folder, split, say, lambda trained: network(trained, example), seed, tasks)
+    return example
+
+
+def check_folder(settings: Settings, seed: int, folder: Path, resume: bool) -> None:
     """Raise InputError unless the folder is free or, with `resume`, of these settings."""
     if resume:
         _check_same(folder / "config.yml", settings.to_dict() | {"seed": seed})
@@ -84,7 +97,7 @@ def _check(settings: Settings, seed: int, folder: Path, resume: bool) -> None:
         raise InputError(f"{folder} holds a run already: resume it (--resume), or choose another folder")
 
 
-def _open(settings: Settings, seed: int, folder: Path) -> None:
+def open_folder(settings: Settings, seed: int, folder: Path) -> None:
     """Make the folder and write down what the run was told."""
     (folder / learner.CHECKPOINTS).mkdir(parents=True, exist_ok=True)
     versions = {"slackwise": slackwise.__version__, "torch": torch.__version__, "numpy": np.__version__}
@@ -104,7 +117,16 @@ def _check_same(path: Path, document: dict[str, Any]) -> None:
             raise InputError(f"{path.parent} was trained with {name} = {kept.get(name)!r}, not {document[name]!r}")
 
 
-def _learn(settings: Settings, model: Any, folder: Path, suite: VecEnv, say: Say) -> None:
+def _learn(
+    settings: Settings,
+    model: Any,
+    folder: Path,
+    split: Split,
+    say: Say,
+    actor: Callable[[Any], Actor],
+    seed: int,
+    tasks: Tasks,
+) -> None:
     """Learn what is left of the steps."""
     before = len(list(folder.glob("*.monitor.csv")))
     watched = VecMonitor(model.env, str(folder / f"{before}.monitor.csv"))
@@ -113,38 +135,47 @@ def _learn(settings: Settings, model: Any, folder: Path, suite: VecEnv, say: Say
     if left <= 0:
         return
     every = max(1, settings.steps // settings.evaluations)
-    judge = Judge(suite, every, settings.steps, folder, _masked(settings), say)
+    suite = Rollouts(tasks, settings, split.validation)
+    callbacks: list[BaseCallback] = [Judge(lambda each: suite.suite(actor(each)), every, settings.steps, folder, say)]
+    callbacks += [Discounts()] if settings.environment == DISPATCH and settings.algorithm in BUFFERS else []
+    given: dict[str, Any] = {}
+    if settings.algorithm == "ars":
+        given["async_eval"] = Candidates(model, Rollouts(tasks, settings, split.train), actor, seed)
     since_s = time.process_time()
     try:
-        model.learn(left, callback=judge, reset_num_timesteps=model.num_timesteps == 0)
+        model.learn(left, callback=callbacks, reset_num_timesteps=model.num_timesteps == 0, **given)
     finally:
         watched.close()
     say(f"{left:,} steps in {time.process_time() - since_s:.0f} CPU seconds")
 
 
-def _masked(settings: Settings) -> bool:
-    return settings.algorithm == "maskable_ppo"
-
-
-def _test(settings: Settings, seed: int, folder: Path, example: ServiceEnv, split: Split) -> dict[str, Any]:
-    """Export the best model and judge it, beside the action that changes nothing, on hours that nobody chose by."""
+def export(settings: Settings, seed: int, folder: Path, example: ServiceEnv, part: Trace) -> Actor:
+    """The best model of a run as an actor, checked on a window of `part`, and written."""
     model = learner.load_best(settings, folder)
     observed: list[NDArray[np.float32]] = []
-    best_steps = int(model.num_timesteps)
-    scores(lanes(settings, split.validation, 1), by_model(model, _masked(settings)), observed)
-    trained = {"algorithm": settings.algorithm, "seed": seed, "steps": best_steps, "settings": settings.to_dict()}
+    env = lanes(settings, part, 1)
+    scores(env, by_actor(network(model, example), env.action_space), observed)
+    steps, told = int(model.num_timesteps), settings.to_dict()
+    trained = {"algorithm": settings.algorithm, "seed": seed, "steps": steps, "settings": told}
     actor = actor_of(model, example, observed, trained)
     write_actor(folder / "actor.json", actor)
-    suite = lanes(settings, split.test, settings.windows)
-    found = scores(suite, by_model(model, True) if _masked(settings) else by_actor(actor, suite.action_space))
+    return actor
+
+
+def _test(
+    settings: Settings, seed: int, folder: Path, example: ServiceEnv, split: Split, tasks: Tasks
+) -> dict[str, Any]:
+    """Export the best model and judge it, beside the action that changes nothing, on hours that nobody chose by."""
+    actor = export(settings, seed, folder, example, split.validation)
+    found = Rollouts(tasks, settings, split.test).suite(actor)
     result: dict[str, Any] = {
         "seed": seed,
         "steps": settings.steps,
-        "best_steps": best_steps,
+        "best_steps": actor.trained["steps"],
         "score": float(found.mean()),
     }
     if isinstance(example, ProvisionEnv | KnobsEnv):
-        default = scores(suite, always(example.default_action))
+        default = scores(lanes(settings, split.test, settings.windows), always(example.default_action))
         result |= {"default": float(default.mean()), "difference": interval(found - default)}
     return result | {"windows": found.tolist()}
 

@@ -22,7 +22,7 @@ class Algorithm:
     place: str  # module:class
     policy: str  # name of the policy class
     environments: tuple[str, ...]
-    defaults: Mapping[str, Any]
+    defaults: dict[str, Any]
     policy_defaults: Mapping[str, Any]
     continuous: bool = False  # whether it needs continuous actions
 
@@ -52,6 +52,9 @@ ALGORITHMS = {
     ),
 }
 """PPO (Schulman 2017), SAC (Haarnoja 2018), masked PPO (Huang 2022), a linear policy by random search (Mania 2018)."""
+
+TIMED = {"gamma": 1.0}
+"""Of Dispatch, whose discount is that of the time that passes: see timed.py."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,8 @@ class Settings:
     def hyperparameters_of_model(self) -> dict[str, Any]:
         """Arguments of the algorithm's class, `policy_kwargs` among them."""
         given = self.hyperparameters
-        own = {name: given.get(name, value) for name, value in self.chosen.defaults.items()}
+        defaults = self.chosen.defaults | (TIMED if self.environment == DISPATCH else {})
+        own = {name: given.get(name, defaults[name]) for name in self.chosen.defaults}
         policy = {name: given.get(name, value) for name, value in self.chosen.policy_defaults.items()}
         return own | {"policy_kwargs": policy}
 

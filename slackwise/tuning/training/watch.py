@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.vec_env import VecEnv
 
 from slackwise.files import written_whole
-from slackwise.tuning.training.evaluation import by_model, scores
+from slackwise.tuning.training.evaluation import Floats
 from slackwise.tuning.training.learner import checkpoint
 
 Say = Callable[[str], None]
+Suite = Callable[[Any], Floats]
+"""The scores of a model on the windows of the suite."""
 
 
 class Evaluations:
@@ -47,9 +48,9 @@ class Judge(BaseCallback):
     A learner that takes whole rollouts or generations goes beyond `last` before it ends.
     """
 
-    def __init__(self, suite: VecEnv, every: int, last: int, folder: Path, masked: bool, say: Say) -> None:
+    def __init__(self, suite: Suite, every: int, last: int, folder: Path, say: Say) -> None:
         super().__init__()
-        self.suite, self.folder, self.masked, self.say = suite, folder, masked, say
+        self.suite, self.folder, self.say = suite, folder, say
         self.every, self.last = every, last
         self.kept = Evaluations(folder)
         self.next = 0
@@ -74,7 +75,7 @@ class Judge(BaseCallback):
 
     def judge(self) -> None:
         """Run the suite and write down everything."""
-        found, best = scores(self.suite, by_model(self.model, self.masked)), self.kept.best
+        found, best = self.suite(self.model), self.kept.best
         steps = self.model.num_timesteps
         if found.mean() > best:
             self._save(self.folder / "best_model.zip")
