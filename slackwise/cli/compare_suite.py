@@ -82,7 +82,7 @@ def run_suite(
     inputs: Inputs, options: SuiteOptions, metric: str, resamples: int, out: Path | None, as_json: bool
 ) -> None:
     """Make the table, print it, write it. Raises CheckError if a winner is required and there is none."""
-    from slackwise.tuning.candidates import CANDIDATES, Setting, find_candidates
+    from slackwise.tuning.candidates import Setting, available, find_candidates
     from slackwise.tuning.goals import COST, goal
     from slackwise.tuning.honest import honest_table
     from slackwise.tuning.trials import Task
@@ -92,8 +92,10 @@ def run_suite(
     wanted = goal(metric)
     if wanted.metric == COST:
         raise InputError("the table goes by a metric of `slackwise compare`, gpu_s_per_good for cost")
-    names = [each.strip() for each in options.candidates.split(",")] if options.candidates else list(CANDIDATES)
-    candidates = find_candidates(names, lambda text: _bundle(inputs, text))
+    candidates, left_out = available()
+    if options.candidates:
+        names = [each.strip() for each in options.candidates.split(",")]
+        candidates, left_out = find_candidates(names, lambda text: _bundle(inputs, text)), {}
     for path in (out, options.bundle):
         check_output(path)
     start = inputs.configuration("vllm")
@@ -111,6 +113,7 @@ def run_suite(
             options.tolerance,
             resamples,
             lambda line: click.echo(f"  {line}", err=True),
+            left_out,
         )
     document = found.to_json() | {"budget": budget, "objectives": task.objectives.to_json()}
     write_json(out, document)
@@ -150,9 +153,14 @@ def _print(found: Table, inputs: Inputs, objectives: Any, budget: int) -> None:
     click.echo(f"Budget of every search: {budget:,} simulated requests")
     for row in found.rows:
         cluster = row.made.configuration.cluster.describe().partition(": ")[2]
-        click.echo(f"{row.name}: {cluster}. {policy_line(row.made.configuration)}")
+        note = f" ({row.made.note})" if row.made.note else ""
+        click.echo(f"{row.name}{note}: {cluster}. {policy_line(row.made.configuration)}")
+    for name, reason in found.left_out.items():
+        click.echo(f"{name}: no row: {reason}")
     out = console()
     out.print(_main_table(found))
+    click.echo("* knows the future: cannot be deployed, and is never a winner")
+    click.echo(_bound_line(found))
     out.print(_suite_table(found))
     click.echo(
         f"Intervals: 95 %, paired, {found.comparison.resamples:,} resamples of {found.comparison.blocks.describe()}"
@@ -171,13 +179,16 @@ def _main_table(found: Table) -> Drawn:
     for heading in headings:
         table.add_column(heading, justify="right")
     for row in sorted(found.rows, key=lambda each: each.value, reverse=found.goal.more_is_better):
-        table.add_row(row.name, *_cells(found, row))
+        table.add_row(row.name if row.candidate.deployable else f"{row.name} *", *_cells(found, row))
+    _, bound = found.bound
+    if bound.value is not None:
+        table.add_row("bound *", _value(found, bound.value))
     return table
 
 
 def _cells(found: Table, row: Row) -> list[str]:
     default = None if row is found.rows[0] else found.comparison.difference(row.name, None, found.goal.category)
-    regret = "" if row.bound is None else _value(found, row.bound - row.value)
+    regret = "" if row.regret is None else _value(found, row.regret)
     return [
         _value(found, row.value),
         "default" if default is None else _difference(found, default),
@@ -192,6 +203,15 @@ def _cells(found: Table, row: Row) -> list[str]:
     ]
 
 
+def _bound_line(found: Table) -> str:
+    """What the bound is, and by which rungs regret was told."""
+    name, bound = found.bound
+    if bound.value is None:
+        return f"No bound: {bound.rung}"
+    rungs = ", ".join(dict.fromkeys(row.bound.rung for row in found.rows if row.bound.value is not None))
+    return f"Bound: no schedule does better on the fleet of {name} ({bound.rung}); regret by {rungs}"
+
+
 def _suite_table(found: Table) -> Drawn:
     groups = list(dict.fromkeys(each.group for each in found.suites))
     table = Drawn(
@@ -200,7 +220,7 @@ def _suite_table(found: Table) -> Drawn:
     table.add_column("candidate", no_wrap=True)
     for group in groups:
         table.add_column(group.replace(" ", "\n"), justify="right")
-    for row in found.rows[1:]:
+    for row in (each for each in found.rows[1:] if each.candidate.deployable):
         gains = [min(row.gains[each.name] for each in found.suites if each.group == group) for group in groups]
         table.add_row(row.name, *(_value(found, gain, sign=True) for gain in gains))
     return table

@@ -50,6 +50,7 @@ class Lanes:
         self.before = np.zeros((count, self.pools, 2))
         self.now_s, self.end_s = np.zeros(count), np.zeros(count)
         self.scores = np.zeros(count)
+        self.served = 0  # requests of the windows that were closed
         self.transform = Transform(features(self.pools))
         self.raw = np.zeros((count, len(features(self.pools))))
 
@@ -104,6 +105,7 @@ class Lanes:
         self.episodes.missed[lane] += missed
         self.raw[lane] = kept
         self.scores[lane] += reward
+        self.served += len(self.simulations[lane].arrival_s)
         return reward
 
     def observe(self) -> NDArray[np.float32]:

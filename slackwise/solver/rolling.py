@@ -61,7 +61,7 @@ def forecast_ilp(pools: Sequence[PoolView], now: float, params: Params, memory: 
         return keep(pools, (past, ()))
     terms = Terms(headroom=headroom, switch_gpu_s=switch_gpu_s)
     data = plan_ahead(pools, forecasts(past, int(horizon), step_s, quantile), step_s, terms)
-    counts = _solved(data, int(nodes))
+    counts = solved_counts(data, int(nodes))
     if counts is None:
         return Plan(planned[0] if planned else tuple(pool.working for pool in pools), (past, planned[1:]))
     return Plan(counts[0], (past, counts[1:]))
@@ -122,7 +122,7 @@ def _share(name: str, classes: Sequence[str]) -> float:
     return 1.0 / len(early) if name in early or STAGES[name] & PREFILL else 0.0
 
 
-def _solved(data: PlanData, nodes: int) -> tuple[tuple[int, ...], ...] | None:
+def solved_counts(data: PlanData, nodes: int) -> tuple[tuple[int, ...], ...] | None:
     """Counts of each window; None if the search ended without a plan."""
     limits = Limits(gap=0.01, work=float(nodes))
     found = provision_week(data, limits)

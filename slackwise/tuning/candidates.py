@@ -1,16 +1,20 @@
-"""Candidates of the honest table, by name: what users run, rules of the literature, bad ones on purpose, and searches.
+"""Candidates of the honest table, by name: what users run, rules of the literature, bad ones on purpose, searches,
+learners, plans that are solved again and again, and one that knows the future.
 
-A candidate turns a setting into a configuration; whatever it simulates to get there is its budget. Another kind (a
-learned policy, a plan that is solved again and again) joins by an entry in CANDIDATES, or as a winner.json.
+A candidate turns a setting into a configuration; whatever it simulates to get there is its budget. Another kind joins
+by an entry in CANDIDATES, or as a winner.json.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 
-from slackwise.errors import unknown
-from slackwise.simulator import Configuration, disaggregated, preset
+from slackwise.errors import InputError, unknown
+from slackwise.optional import require
+from slackwise.simulator import Configuration, Result, disaggregated, preset
+from slackwise.traces import Trace
 from slackwise.tuning.space import space_of
 from slackwise.tuning.trials import Task
 from slackwise.tuning.tune import choose
@@ -29,6 +33,10 @@ PLANS = ("forecast_ilp",)
 
 MOST_TRIALS = 2000
 """Of a search, however small its trials: a space may be exhausted before the budget is."""
+
+
+class CannotLearnError(InputError):
+    """The trace or the budget is too small for a learner; the table then has no row for it."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,10 @@ class Made:
     note: str = ""
 
 
+Serve = Callable[[Trace, Configuration, Task], Result]
+"""How a trace is served if not by the configuration alone."""
+
+
 @dataclass(frozen=True)
 class Candidate:
     """One row of the table."""
@@ -58,6 +70,13 @@ class Candidate:
     summary: str
     complexity: int  # SHIPPED to PLANNED, or CONTROL
     make: Callable[[Setting], Made]
+    needs: tuple[tuple[str, str], ...] = ()  # (module, the extra that brings it)
+    serve: Serve | None = None  # of what knows the future: shown, not deployable, never a winner
+
+    @property
+    def deployable(self) -> bool:
+        """Whether it could run in a service: it knows no arrival before it comes."""
+        return self.serve is None
 
 
 def _shipped(setting: Setting) -> Made:
@@ -97,6 +116,33 @@ def _searched(sampler: str) -> Callable[[Setting], Made]:
     return make
 
 
+_SLACK = (
+    "encode_batching=least_slack",
+    "batching=least_slack",
+    "encode_routing=predicted_completion",
+    "routing=predicted_completion",
+)
+"""Least slack first, sent to where it completes first."""
+
+
+def _learned(algorithm: str) -> Callable[[Setting], Made]:
+    def make(setting: Setting) -> Made:
+        from slackwise.tuning.training.candidate import learned
+
+        return learned(algorithm, _apart(*_SLACK)(setting).configuration, setting)
+
+    return make
+
+
+def _clairvoyant(trace: Trace, configuration: Configuration, task: Task) -> Result:
+    from slackwise.tuning.clairvoyant import clairvoyant
+
+    return clairvoyant(trace, configuration, task)
+
+
+_LEARNS = (("stable_baselines3", "rl"), ("sb3_contrib", "rl"))
+_SOLVES = (("ortools", "solver"), ("statsmodels", "solver"))
+
 CANDIDATES: dict[str, Candidate] = {
     DEFAULT: Candidate("what users run today", SHIPPED, _shipped),
     "fcfs": Candidate("encoders apart, first come, first served", RULES, _apart()),
@@ -104,12 +150,7 @@ CANDIDATES: dict[str, Candidate] = {
     "least_slack": Candidate(
         "encoders apart, least slack first, sent to where it completes first",
         RULES,
-        _apart(
-            "encode_batching=least_slack",
-            "batching=least_slack",
-            "encode_routing=predicted_completion",
-            "routing=predicted_completion",
-        ),
+        _apart(*_SLACK),
     ),
     "modserve": Candidate("ModServe's rules on its own engine (SoCC 2025)", RULES, _modserve),
     "modserve_today": Candidate(
@@ -127,6 +168,17 @@ CANDIDATES: dict[str, Candidate] = {
     "random": Candidate("random search", TUNED, _searched("random")),
     "tpe": Candidate("search by TPE", TUNED, _searched("tpe")),
     "cmaes": Candidate("search by CMA-ES", TUNED, _searched("cmaes")),
+    "ars": Candidate("least slack, fleet by a linear policy that ARS learned", LINEAR, _learned("ars"), _LEARNS),
+    "ppo": Candidate("least slack, fleet by a network that PPO learned", LEARNED, _learned("ppo"), _LEARNS),
+    "rolling_milp": Candidate(
+        "least slack, fleet by a MILP over forecasts, solved again and again",
+        PLANNED,
+        _apart(*_SLACK, "provisioning=forecast_ilp"),
+        _SOLVES,
+    ),
+    "clairvoyant_milp": Candidate(
+        "as rolling_milp, told the arrivals to come", PLANNED, _apart(*_SLACK), _SOLVES, _clairvoyant
+    ),
 }
 """Rows of the table if nothing else is said, in order."""
 
@@ -136,11 +188,14 @@ def find_candidates(
 ) -> dict[str, Candidate]:
     """Candidates by name; what is none of `known` is asked of `bundle`: a configuration, or None if it is none.
 
-    The default is always among them, first. Raises InputError for an unknown name, naming the closest.
+    The default is always among them, first. Raises InputError for an unknown name, naming the closest, or for one that
+    needs an extra which is not installed.
     """
     found = {DEFAULT: known[DEFAULT]}
     for name in names:
         if name in known:
+            for module, extra in known[name].needs:
+                require(module, extra)
             found[name] = known[name]
             continue
         configuration = bundle(name)
@@ -150,9 +205,22 @@ def find_candidates(
     return found
 
 
+def available(known: Mapping[str, Candidate] = CANDIDATES) -> tuple[dict[str, Candidate], dict[str, str]]:
+    """All candidates whose extras are installed, and for each of the others the reason why it is left out."""
+    found, left_out = dict[str, Candidate](), dict[str, str]()
+    for name, candidate in known.items():
+        missing = [(module, extra) for module, extra in candidate.needs if find_spec(module) is None]
+        if missing:
+            module, extra = missing[0]
+            left_out[name] = f"{module} is not installed: pip install 'slackwise[{extra}]'"
+        else:
+            found[name] = candidate
+    return found, left_out
+
+
 def _complexity(configuration: Configuration) -> int:
     provisioning = configuration.policies.provisioning
-    if provisioning.actor is not None:
+    if provisioning.actor is not None or configuration.policies.routing.actor is not None:
         return LEARNED
     return PLANNED if provisioning.name in PLANS else TUNED
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -12,21 +13,24 @@ import numpy as np
 from slackwise.errors import InputError
 from slackwise.policies.bundle import ROLES, Policies
 from slackwise.policies.declare import PROVISIONING
-from slackwise.simulator import Configuration, Objectives, Result, Simulation, isolated, simulate
+from slackwise.simulator import Configuration, Objectives, Result, isolated, simulate
 from slackwise.testing.records import random_cases
 from slackwise.traces import Trace
 from slackwise.traces.trace import facts
-from slackwise.tuning.candidates import DEFAULT, RULES, Candidate, Made, Setting
+from slackwise.tuning.bounds import Bound, Bounds
+from slackwise.tuning.candidates import DEFAULT, RULES, Candidate, CannotLearnError, Made, Setting
 from slackwise.tuning.gate import TOLERANCE, Standing, Verdict, gate
 from slackwise.tuning.goals import Goal
 from slackwise.tuning.interval import Difference, finite
-from slackwise.tuning.outcome import Outcome, run_windows
+from slackwise.tuning.outcome import Outcome
 from slackwise.tuning.paired import Comparison, judge
 from slackwise.tuning.suites import Suite, suites
 from slackwise.tuning.trials import Task
 
 WINDOW_S = 600.0
 """Length of the windows whose worst tenth is shown."""
+
+NO_REASONS: Mapping[str, str] = MappingProxyType({})
 
 Progress = Callable[[str], None]
 
@@ -44,9 +48,14 @@ class Row:
     worst_decile: float  # mean of the metric over the worst tenth of windows
     worst_class: tuple[str, float]
     decision_us: float
-    bound: float | None  # no schedule on this fleet does better
-    suites: Mapping[str, float]  # suite -> the metric there
+    bound: Bound  # no schedule on this fleet does better
+    suites: Mapping[str, float]  # suite -> the metric there; none of what cannot be deployed
     gains: Mapping[str, float]  # suite -> gain over the default there, larger is better
+
+    @property
+    def regret(self) -> float | None:
+        """How far it is from the bound, in the metric."""
+        return None if self.bound.value is None else self.bound.value - self.value
 
 
 @dataclass(frozen=True)
@@ -64,6 +73,16 @@ class Table:
     seed: int
     searched: Trace
     kept: Trace
+    left_out: Mapping[str, str]  # candidate -> why it has no row
+
+    @property
+    def bound(self) -> tuple[str, Bound]:
+        """The row whose fleet has the best bound, and that bound: no schedule on any of the fleets does better."""
+        known = {each.name: each.bound for each in self.rows if each.bound.value is not None}
+        if not known:
+            return "", self.rows[0].bound
+        name = (max if self.goal.more_is_better else min)(known, key=lambda each: known[each].value or 0.0)
+        return name, known[name]
 
     def row(self, name: str) -> Row:
         """The row of a candidate."""
@@ -80,6 +99,8 @@ class Table:
             "reported": facts(self.kept),
             "suites": [{"group": each.group, "name": each.name} for each in self.suites],
             "rows": [self._row(each) for each in self.rows],
+            "left_out": dict(self.left_out),
+            "bound": self.bound[1].to_json() | {"fleet_of": self.bound[0], "deployable": False},
             "bootstrap": self.comparison.to_json()["bootstrap"],
         }
 
@@ -101,8 +122,10 @@ class Table:
             "note": row.made.note,
             "searched_value": finite(row.searched_value),
             "train_test_gap": finite(row.searched_value - row.value),
-            "bound": row.bound,
-            "regret": None if row.bound is None else row.bound - row.value,
+            "deployable": row.candidate.deployable,
+            "bound": row.bound.value,
+            "bound_from": row.bound.rung,
+            "regret": None if row.regret is None else finite(row.regret),
             "suites": {name: finite(value) for name, value in row.suites.items()},
             "gains": {name: finite(value) for name, value in row.gains.items()},
             "cluster": row.made.configuration.cluster.describe(),
@@ -119,28 +142,34 @@ def honest_table(
     tolerance: float = TOLERANCE,
     resamples: int = 1000,
     progress: Progress = lambda what: None,
+    left_out: Mapping[str, str] = NO_REASONS,
 ) -> Table:
     """Make every candidate on the setting's searched part, serve `kept` and every suite with it, and judge.
 
     All searches have the setting's budget. Suites serve the first `suite_requests` of `kept`. `slo` gives the
-    objectives of a configuration whose latency constants were moved. Raises InputError without the default.
+    objectives of a configuration whose latency constants were moved. `left_out` says why candidates have no row; a
+    learner that cannot learn from this trace and budget joins them. Raises InputError without the default.
     """
     if DEFAULT not in candidates:
         raise InputError(f"the table needs the candidate '{DEFAULT}'")
     task, goal = setting.task, setting.task.goals[0]
     part, chosen = kept.take(slice(0, suite_requests)), suites()
-    rows: list[Row] = []
+    rows, without, bounds = list[Row](), dict(left_out), Bounds(goal, kept, task)
     for name, candidate in candidates.items():
         progress(f"{name}: {candidate.summary}")
-        made = candidate.make(setting)
+        try:
+            made = candidate.make(setting)
+        except CannotLearnError as error:
+            without[name] = str(error)
+            continue
         made = replace(made, configuration=replace(made.configuration, name=name))
         base = rows[0].suites if rows else None
-        rows.append(_row(name, candidate, made, task, kept, part, chosen, slo or _usual(task), base))
+        rows.append(_row(name, candidate, made, task, kept, part, chosen, slo or _usual(task), base, bounds))
     progress("resampling")
     outcomes = [each.outcome for each in rows]
     found = judge(outcomes, DEFAULT, task.seed, goal.metric, resamples=resamples)
     better = max if goal.more_is_better else min
-    rules = [each for each in rows if 0 <= each.candidate.complexity <= RULES]
+    rules = [each for each in rows if 0 <= each.candidate.complexity <= RULES and each.candidate.deployable]
     heuristic = better(rules, key=lambda each: each.value).name
     against = found if heuristic == DEFAULT else judge(outcomes, heuristic, task.seed, goal.metric, resamples=resamples)
     to_heuristic = {
@@ -152,10 +181,22 @@ def honest_table(
         return judge(pair, baseline, task.seed, goal.metric, resamples=resamples).difference(name, None, goal.category)
 
     sign = 1.0 if goal.more_is_better else -1.0
-    standings = [Standing(each.name, sign * each.value, each.candidate.complexity, each.gains) for each in rows]
+    running = [each for each in rows if each.candidate.deployable]
+    standings = [Standing(each.name, sign * each.value, each.candidate.complexity, each.gains) for each in running]
     verdict = gate(standings, difference, tolerance)
     return Table(
-        goal, tuple(rows), found, heuristic, to_heuristic, chosen, verdict, tolerance, task.seed, task.trace, kept
+        goal,
+        tuple(rows),
+        found,
+        heuristic,
+        to_heuristic,
+        chosen,
+        verdict,
+        tolerance,
+        task.seed,
+        task.trace,
+        kept,
+        without,
     )
 
 
@@ -174,11 +215,13 @@ def _row(
     chosen: Sequence[Suite],
     slo: Callable[[Configuration], Objectives],
     default: Mapping[str, float] | None,
+    bounds: Bounds,
 ) -> Row:
-    goal, configuration = task.goals[0], made.configuration
-    outcome = run_windows([kept], configuration, task.objectives, task.seed, task.image_context)
-    searched = simulate(task.trace, configuration, task.objectives, task.seed, task.image_context)
-    there = {each.name: _suite_value(each, configuration, task, part, slo) for each in chosen}
+    goal, configuration, serve = task.goals[0], made.configuration, candidate.serve or _plainly
+    outcome = Outcome(configuration, task.objectives, (serve(kept, configuration, task),))
+    searched = serve(task.trace, configuration, task)
+    judged = chosen if candidate.deployable else ()
+    there = {each.name: _suite_value(each, configuration, task, part, slo) for each in judged}
     base, sign = default or there, 1.0 if goal.more_is_better else -1.0
     return Row(
         name,
@@ -190,10 +233,15 @@ def _row(
         worst_decile(goal, outcome.result),
         worst_class(goal, outcome.result),
         decision_us(configuration.policies),
-        attainment_bound(goal, kept, configuration, task),
+        bounds.of(configuration, outcome.result),
         there,
         {each: sign * (value - base[each]) for each, value in there.items()},
     )
+
+
+def _plainly(trace: Trace, configuration: Configuration, task: Task) -> Result:
+    """Served by the configuration alone."""
+    return simulate(trace, configuration, task.objectives, task.seed, task.image_context)
 
 
 def _suite_value(
@@ -242,17 +290,6 @@ def decision_us(policies: Policies, cases: int = 200, rounds: int = 5) -> float:
             least = min(least, time.perf_counter() - since)
         total += 1e6 * least / cases
     return total
-
-
-def attainment_bound(goal: Goal, trace: Trace, configuration: Configuration, task: Task) -> float | None:
-    """No schedule attains more on this fleet: every request alone on all of it. None for other metrics and classes."""
-    if goal != Goal("attainment") or configuration.faults.any:
-        return None
-    from slackwise.solver.schedule.bounds import trivial
-    from slackwise.solver.schedule.problem import LATE, relaxation
-
-    run = Simulation(trace, configuration, task.objectives, task.seed, task.image_context)
-    return 1.0 - trivial(relaxation(run), LATE) / len(trace)
 
 
 def _cut(result: Result, rows: np.ndarray) -> Result:

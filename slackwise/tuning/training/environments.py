@@ -64,6 +64,13 @@ def lanes(settings: Settings, part: Trace, count: int) -> VecEnv:
     return DummyVecEnv([lambda: single(settings, part) for _ in range(count)])
 
 
+def served(env: VecEnv) -> int:
+    """Requests of the windows that were run to their end in what `lanes` made."""
+    if isinstance(env, LanesVecEnv):
+        return env.lanes.lanes.served
+    return sum(each.lanes.served for each in cast(Any, env).envs)
+
+
 class Scaled(VecEnvWrapper):
     """Rewards times a constant; a score stays as it is."""
 

@@ -14,7 +14,7 @@ from slackwise.policies.learned.actor import Actor
 from slackwise.streams import stream
 from slackwise.traces import Trace
 from slackwise.tuning.tasks import Tasks, Waiting
-from slackwise.tuning.training.environments import lanes
+from slackwise.tuning.training.environments import lanes, served
 from slackwise.tuning.training.evaluation import SUITE_SEED, Floats, by_actor, scores
 from slackwise.tuning.training.settings import Settings
 
@@ -27,8 +27,8 @@ class Ground:
     part: Trace
 
 
-def episodes(ground: Ground, actor: Actor, first: int, count: int) -> tuple[Floats, int]:
-    """The scores of an actor on `count` windows, drawn with the seeds from `first` on, and the steps that they took."""
+def episodes(ground: Ground, actor: Actor, first: int, count: int) -> tuple[Floats, int, int]:
+    """The scores of an actor on `count` windows, drawn with the seeds from `first` on; steps and requests of these."""
     env = lanes(ground.settings, ground.part, count)
     steps = [0]
     decide = by_actor(actor, env.action_space)
@@ -39,19 +39,26 @@ def episodes(ground: Ground, actor: Actor, first: int, count: int) -> tuple[Floa
 
     found = scores(env, act, first=first)
     env.close()
-    return found, steps[0]
+    return found, steps[0], served(env)
 
 
 class Rollouts:
-    """Episodes on one ground, as tasks."""
+    """Episodes on one ground, as tasks; `requests` were simulated in them so far."""
 
     def __init__(self, tasks: Tasks, settings: Settings, part: Trace) -> None:
-        self.tasks, self.windows = tasks, settings.windows
+        self.tasks, self.windows, self.requests = tasks, settings.windows, 0
         self.ground = tasks.keep(Ground(settings, part))
 
     def begin(self, actor: Actor, first: int, count: int) -> Waiting:
-        """Begin `episodes`."""
-        return self.tasks.begin(episodes, self.ground, actor, first, count)
+        """Begin `episodes`; what is returned gives the scores and the steps."""
+        waiting = self.tasks.begin(episodes, self.ground, actor, first, count)
+
+        def outcome() -> tuple[Floats, int]:
+            found, steps, requests = waiting()
+            self.requests += requests
+            return found, steps
+
+        return outcome
 
     def suite(self, actor: Actor) -> Floats:
         """The scores on the windows of the suite, (windows,), in as many tasks as may be under way."""

@@ -15,6 +15,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from slackwise.policies.learned.actor import Actor, write_actor
 from slackwise.traces import Split, Trace
 from slackwise.tuning.tasks import HereTasks, Tasks
 from slackwise.tuning.training import learner
-from slackwise.tuning.training.environments import Scaled, lanes, parts, single
+from slackwise.tuning.training.environments import Scaled, lanes, parts, served, single
 from slackwise.tuning.training.evaluation import Floats, always, by_actor, interval, provisioned, scores
 from slackwise.tuning.training.export import actor_of, check_interval, network
 from slackwise.tuning.training.rollouts import Candidates, Rollouts
@@ -65,7 +66,7 @@ def train(
     """
     split, running = split or parts(settings), tasks or HereTasks()
     check_folder(settings, seed, folder, resume)
-    example = fit(settings, seed, folder, split, say, resume, running)
+    example = fit(settings, seed, folder, split, say, resume, running).example
     result = _test(settings, seed, folder, example, split, running)
     if against:
         actor = provisioned(single(settings, split.test), str(folder / "actor.json"), settings.windows)
@@ -74,8 +75,8 @@ def train(
     return result
 
 
-def fit(settings: Settings, seed: int, folder: Path, split: Split, say: Say, resume: bool, tasks: Tasks) -> ServiceEnv:
-    """Learn on one part of the trace, choose on the next: `folder` holds the best model. An environment like it."""
+def fit(settings: Settings, seed: int, folder: Path, split: Split, say: Say, resume: bool, tasks: Tasks) -> Fitted:
+    """Learn on one part of the trace, choose on the next: `folder` then holds the best model."""
     env = lanes(settings, split.train, settings.lanes)
     example = single(settings, split.train)
     check_interval(example)
@@ -85,8 +86,17 @@ def fit(settings: Settings, seed: int, folder: Path, split: Split, say: Say, res
     if not resume and isinstance(example, ProvisionEnv | KnobsEnv):
         learner.begin_at(model, example.default_action)
     open_folder(settings, seed, folder)
-    _learn(settings, model, folder, split, say, lambda trained: network(trained, example), seed, tasks)
-    return example
+    suite, episodes = Rollouts(tasks, settings, split.validation), Rollouts(tasks, settings, split.train)
+    _learn(settings, model, folder, suite, episodes, say, lambda trained: network(trained, example), seed)
+    return Fitted(example, served(env) + suite.requests + episodes.requests)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """An environment like that of the training, and the requests that were simulated in it."""
+
+    example: ServiceEnv
+    requests: int
 
 
 def check_folder(settings: Settings, seed: int, folder: Path, resume: bool) -> None:
@@ -121,11 +131,11 @@ def _learn(
     settings: Settings,
     model: Any,
     folder: Path,
-    split: Split,
+    suite: Rollouts,
+    episodes: Rollouts,
     say: Say,
     actor: Callable[[Any], Actor],
     seed: int,
-    tasks: Tasks,
 ) -> None:
     """Learn what is left of the steps."""
     before = len(list(folder.glob("*.monitor.csv")))
@@ -135,12 +145,11 @@ def _learn(
     if left <= 0:
         return
     every = max(1, settings.steps // settings.evaluations)
-    suite = Rollouts(tasks, settings, split.validation)
     callbacks: list[BaseCallback] = [Judge(lambda each: suite.suite(actor(each)), every, settings.steps, folder, say)]
     callbacks += [Discounts()] if settings.environment == DISPATCH and settings.algorithm in BUFFERS else []
     given: dict[str, Any] = {}
     if settings.algorithm == "ars":
-        given["async_eval"] = Candidates(model, Rollouts(tasks, settings, split.train), actor, seed)
+        given["async_eval"] = Candidates(model, episodes, actor, seed)
     since_s = time.process_time()
     try:
         model.learn(left, callback=callbacks, reset_num_timesteps=model.num_timesteps == 0, **given)
@@ -149,8 +158,8 @@ def _learn(
     say(f"{left:,} steps in {time.process_time() - since_s:.0f} CPU seconds")
 
 
-def export(settings: Settings, seed: int, folder: Path, example: ServiceEnv, part: Trace) -> Actor:
-    """The best model of a run as an actor, checked on a window of `part`, and written."""
+def export(settings: Settings, seed: int, folder: Path, example: ServiceEnv, part: Trace) -> tuple[Actor, int]:
+    """The best model of a run as an actor, checked on a window of `part` and written, and that window's requests."""
     model = learner.load_best(settings, folder)
     observed: list[NDArray[np.float32]] = []
     env = lanes(settings, part, 1)
@@ -159,14 +168,14 @@ def export(settings: Settings, seed: int, folder: Path, example: ServiceEnv, par
     trained = {"algorithm": settings.algorithm, "seed": seed, "steps": steps, "settings": told}
     actor = actor_of(model, example, observed, trained)
     write_actor(folder / "actor.json", actor)
-    return actor
+    return actor, served(env)
 
 
 def _test(
     settings: Settings, seed: int, folder: Path, example: ServiceEnv, split: Split, tasks: Tasks
 ) -> dict[str, Any]:
     """Export the best model and judge it, beside the action that changes nothing, on hours that nobody chose by."""
-    actor = export(settings, seed, folder, example, split.validation)
+    actor, _ = export(settings, seed, folder, example, split.validation)
     found = Rollouts(tasks, settings, split.test).suite(actor)
     result: dict[str, Any] = {
         "seed": seed,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from slackwise.errors import InputError, unknown
@@ -119,9 +119,14 @@ class Settings:
         return own | {"policy_kwargs": policy}
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON form, every hyperparameter resolved."""
-        document: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        """The JSON form, every hyperparameter resolved; arguments that are objects are there by their type."""
+        arguments = {name: _plain(value) for name, value in self.environment_arguments.items()}
+        document: dict[str, Any] = json.loads(json.dumps(asdict(replace(self, environment_arguments=arguments))))
         return document | {"resolved": self.hyperparameters_of_model()}
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, str | int | float | list | None) else type(value).__name__
 
 
 def settings_from(texts: Iterable[str]) -> dict[str, Any]:
