@@ -24,7 +24,7 @@ from slackwise.policies.features import ENCODE, IMAGE, NOT_QUEUED, PREFILL, REQU
 from slackwise.simulator.cluster import STAGES, Cluster
 from slackwise.simulator.faults import Faults, estimate_factors
 from slackwise.simulator.objectives import Objectives
-from slackwise.simulator.state import HEAVY_IMAGES, PROGRESS, STAMPS, records
+from slackwise.simulator.state import HEAVY_IMAGES, PROGRESS, STAMPS
 from slackwise.streams import stream
 from slackwise.traces import Trace
 
@@ -40,6 +40,28 @@ ROWS = 8192
 
 OUTPUT_ESTIMATE_TOKENS = {TEXT: 209, IMAGE: 165}
 """What a server expects before it has seen any output: mean generated tokens by class of the Azure LMM trace (2024)."""
+
+
+def _new_progress() -> Any:
+    progress = np.zeros((), PROGRESS)
+    for name in (*STAMPS, "failed_s"):
+        progress[name] = np.nan
+    for name in ("first_job", "cached", "encoder", "instance", "holder", "encode_server"):
+        progress[name] = -1
+    return progress
+
+
+NEW_REQUEST, NEW_PROGRESS = np.zeros((), REQUEST), _new_progress()
+"""A request before anything is known of it."""
+
+NEW_REQUEST["queued_s"] = NOT_QUEUED
+
+
+def filled(count: int, record: Any) -> Any:
+    """So many copies of a record, whose fields are attributes."""
+    copies, opaque = np.empty(count, record.dtype), f"V{record.dtype.itemsize}"
+    copies.view(opaque)[:] = np.frombuffer(record.tobytes(), opaque)  # bytes, not field by field
+    return copies.view(np.recarray)
 
 
 @dataclass(frozen=True)
@@ -76,22 +98,22 @@ def workload(
         raise InputError("the trace has no request in the window")
     if trace.images.max() > MAX_IMAGES:
         raise InputError(f"a request has {trace.images.max()} images; at most {MAX_IMAGES} can be simulated")
-    built = Workload(records(len(trace), REQUEST), records(len(trace), PROGRESS))
+    built = Workload(filled(len(trace), NEW_REQUEST), filled(len(trace), NEW_PROGRESS))
     model = load_model(cluster.model)
     for first in range(0, len(trace), ROWS):
         rows = slice(first, first + ROWS)
-        part = Workload(built.requests[rows], built.progress[rows])
+        part = Workload(*(table.view(np.ndarray)[rows] for table in (built.requests, built.progress)))
         _fill_sizes(part, trace.take(rows), model, cluster, image_context)
         _fill_estimates(part, model, cluster, costs)
         _fill_deadlines(part, objectives)
-        part.requests.id += first
+        part.requests["id"] += first
     return built
 
 
 def _fill_deadlines(built: Workload, objectives: Objectives) -> None:
     requests = built.requests
-    work_s = requests.encode_estimate_s + requests.transfer_estimate_s + requests.prefill_estimate_s
-    requests.deadline_s = requests.arrival_s + objectives.ttft_s(requests.images, work_s)
+    work_s = requests["encode_estimate_s"] + requests["transfer_estimate_s"] + requests["prefill_estimate_s"]
+    requests["deadline_s"] = requests["arrival_s"] + objectives.ttft_s(requests["images"], work_s)
 
 
 def trouble(built: Workload, faults: Faults, seed: int) -> None:
@@ -133,33 +155,29 @@ def contents(context_tokens: NDArray[np.int32], requests: Any, window_s: float) 
 
 def _fill_sizes(built: Workload, trace: Trace, model: Model, cluster: Cluster, image_context: str) -> None:
     requests, progress, images = built.requests, built.progress, trace.images
-    requests.id = np.arange(len(trace))
-    requests.arrival_s = trace.arrival_s
-    requests.images = requests.images_left = images
-    requests.modality = np.where(images > 0, IMAGE, TEXT)
+    requests["id"] = np.arange(len(trace))
+    requests["arrival_s"] = trace.arrival_s
+    requests["images"] = requests["images_left"] = images
+    requests["modality"] = np.where(images > 0, IMAGE, TEXT)
     tokens, tiles = _image_shape(images, model, cluster)
-    requests.tokens_per_image, requests.tiles_per_image = tokens, tiles
-    requests.image_tokens = images * tokens
-    requests.text_tokens = text_tokens(trace, image_context)
+    requests["tokens_per_image"], requests["tiles_per_image"] = tokens, tiles
+    requests["image_tokens"] = images * tokens
+    requests["text_tokens"] = text_tokens(trace, image_context)
     inside = 0 if model.cross_attention else 1
-    requests.prompt_tokens = requests.text_tokens + inside * requests.image_tokens
-    requests.prompt_tokens_left = requests.prompt_tokens
-    requests.queued_s = NOT_QUEUED
-    requests.output_estimate_tokens = np.where(images > 0, OUTPUT_ESTIMATE_TOKENS[IMAGE], OUTPUT_ESTIMATE_TOKENS[TEXT])
-    for name in STAMPS:
-        progress[name] = np.nan
-    progress.failed_s = np.nan
-    progress.first_job = progress.cached = -1
-    progress.encoder = progress.instance = progress.holder = progress.encode_server = -1
-    progress.output_tokens = np.maximum(1, trace.output_tokens)
-    progress.target_tokens = requests.prompt_tokens
-    progress.sequence_tokens_per_image = inside * tokens
+    requests["prompt_tokens"] = requests["text_tokens"] + inside * requests["image_tokens"]
+    requests["prompt_tokens_left"] = requests["prompt_tokens"]
+    requests["output_estimate_tokens"] = np.where(
+        images > 0, OUTPUT_ESTIMATE_TOKENS[IMAGE], OUTPUT_ESTIMATE_TOKENS[TEXT]
+    )
+    progress["output_tokens"] = np.maximum(1, trace.output_tokens)
+    progress["target_tokens"] = requests["prompt_tokens"]
+    progress["sequence_tokens_per_image"] = inside * tokens
     if model.cross_attention:
-        progress.image_kv_tokens = np.ceil(requests.image_tokens * model.kv_tokens_per_image_token)
+        progress["image_kv_tokens"] = np.ceil(requests["image_tokens"] * model.kv_tokens_per_image_token)
         sizes, at = np.unique(tokens, return_inverse=True)
         extra = np.array([model.prefill_tokens_per_image(int(size)) for size in sizes])
-        progress.extra_tokens = np.rint(images * extra[at])
-    progress.category = np.where(images >= HEAVY_IMAGES, 2, (images > 0).astype(int))
+        progress["extra_tokens"] = np.rint(images * extra[at])
+    progress["category"] = np.where(images >= HEAVY_IMAGES, 2, (images > 0).astype(int))
 
 
 def _image_shape(
@@ -178,15 +196,15 @@ def _fill_estimates(built: Workload, model: Model, cluster: Cluster, costs: tupl
     kinds = [STAGES[pool.stages] for pool in cluster.pools]
     encoder = next(cost for cost, bits in zip(costs, kinds, strict=True) if bits & ENCODE)
     llm = next(cost for cost, bits in zip(costs, kinds, strict=True) if bits & PREFILL)
-    progress.image_s = requests.tiles_per_image * encoder.record["encode_s_per_tile"]
-    requests.encode_estimate_s = requests.images * progress.image_s
+    progress["image_s"] = requests["tiles_per_image"] * encoder.record["encode_s_per_tile"]
+    requests["encode_estimate_s"] = requests["images"] * progress["image_s"]
     if not any(bits & ENCODE and bits & PREFILL for bits in kinds):
-        progress.transfer_s = transfer_seconds(model, requests.image_tokens, cluster.link)
-        progress.near_transfer_s = transfer_seconds(model, requests.image_tokens, INSIDE)
+        progress["transfer_s"] = transfer_seconds(model, requests["image_tokens"], cluster.link)
+        progress["near_transfer_s"] = transfer_seconds(model, requests["image_tokens"], INSIDE)
     one_server = len(set(cluster.placed)) == 1
-    requests.transfer_estimate_s = progress.link_estimate_s = (
-        progress.near_transfer_s if one_server else progress.transfer_s
+    requests["transfer_estimate_s"] = progress["link_estimate_s"] = (
+        progress["near_transfer_s"] if one_server else progress["transfer_s"]
     )
-    tokens = requests.prompt_tokens + progress.extra_tokens
-    progress.prefill_s = prefill_alone_seconds(llm, tokens, requests.prompt_tokens)
-    requests.prefill_estimate_s = progress.prefill_s
+    tokens = requests["prompt_tokens"] + progress["extra_tokens"]
+    progress["prefill_s"] = prefill_alone_seconds(llm, tokens, requests["prompt_tokens"])
+    requests["prefill_estimate_s"] = progress["prefill_s"]
