@@ -32,6 +32,10 @@ EVALUATIONS, EVALUATED = 4, 0.25
 LANES, UPDATES = 16, 10
 """Most windows side by side, and updates that the budget should pay for, of fewer windows if it is small."""
 
+ARS = {"delta_std": 0.3, "learning_rate": 0.1}
+PPO = {"learning_rate": 3e-3}
+"""For budgets of ten thousand decisions: with the settings of `slackwise train` neither leaves the default action."""
+
 
 def learned(algorithm: str, start: Configuration, setting: Setting) -> Made:
     """`start` provisioned by what the algorithm learns. Raises CannotLearnError if trace or budget are too small."""
@@ -89,14 +93,13 @@ def plan(algorithm: str, split: Split, steps: float) -> Settings:
     )
 
 
-def _update(algorithm: str, each: int, left: int) -> tuple[int, dict[str, int], int]:
+def _update(algorithm: str, each: int, left: int) -> tuple[int, dict[str, float], int]:
     """(decisions of an update, hyperparameters, lanes): as many windows an update as leave UPDATES of them."""
     windows = max(1, left // (UPDATES * each))
     if algorithm == "ars":
         directions = max(1, min(8, windows // 2))
         episodes = max(1, windows // (2 * directions))
-        made = {"n_delta": directions, "n_top": (directions + 1) // 2, "n_eval_episodes": episodes}
-        return 2 * directions * episodes * each, made, 1
+        made: dict[str, float] = {"n_delta": directions, "n_top": (directions + 1) // 2, "n_eval_episodes": episodes}
+        return 2 * directions * episodes * each, made | ARS, 1
     lanes = min(LANES, windows)
-    rollout = each * max(1, min(3, windows // lanes))
-    return rollout * lanes, {"n_steps": rollout, "batch_size": min(240, rollout * lanes)}, lanes
+    return each * lanes, {"n_steps": each, "batch_size": min(240, each * lanes)} | PPO, lanes
