@@ -93,10 +93,12 @@ def command(
     """Search how TRACE (a file, or `synthetic`) is served best: layout, policies, knobs.
 
     The first part of the window is searched, the rest judges: what is not shown better than --start there is no winner.
-    Leaves config.json, study.journal (Optuna), trials.json, comparison.json and winner.json in --out. After Ctrl-C,
-    --resume goes on.
+    Leaves config.json, study.journal (Optuna), trials.json, comparison.json, winner.json and report.html in --out.
+    After Ctrl-C, --resume goes on.
     """
+    from slackwise.errors import InputError
     from slackwise.interrupts import interruptible
+    from slackwise.reports.tuned import write_report
     from slackwise.tuning.goals import COST, bound, goals
     from slackwise.tuning.ray_workers import ray_workers
     from slackwise.tuning.samplers import find_sampler
@@ -145,6 +147,10 @@ def command(
     provenance = {"command": typed, "seed": inputs.seed, "sampler": sampler, "trials": len(history.entries)}
     provenance |= {"requests_simulated": history.requests, "jobs": jobs}
     written = write_found(out, found, kept, provenance)
+    try:
+        written += write_report(out, found, kept, journal.study, provenance)
+    except InputError as error:
+        click.echo(f"no report.html: {error}", err=True)
     if as_json:
         print_json(_document(found, kept, inputs))
     else:

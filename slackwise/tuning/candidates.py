@@ -19,7 +19,7 @@ from slackwise.tuning.space import space_of
 from slackwise.tuning.trials import Task
 from slackwise.tuning.tune import choose
 from slackwise.tuning.tune_search import Budget, History, search
-from slackwise.tuning.workers import Workers
+from slackwise.tuning.workers import Here, Workers
 
 DEFAULT = "default"
 """Name of what users run today."""
@@ -188,8 +188,8 @@ def find_candidates(
 ) -> dict[str, Candidate]:
     """Candidates by name; what is none of `known` is asked of `bundle`: a configuration, or None if it is none.
 
-    The default is always among them, first. Raises InputError for an unknown name, naming the closest, or for one that
-    needs an extra which is not installed.
+    The default is always among them, first. `NAME@SEED` searches or learns with another seed. Raises InputError for an
+    unknown name, naming the closest, or for one that needs an extra which is not installed.
     """
     found = {DEFAULT: known[DEFAULT]}
     for name in names:
@@ -198,11 +198,25 @@ def find_candidates(
                 require(module, extra)
             found[name] = known[name]
             continue
+        base, at, seed = name.partition("@")
+        if at and base in known and seed.isdigit():
+            found[name] = _seeded(find_candidates([base], bundle, known)[base], int(seed))
+            continue
         configuration = bundle(name)
         if configuration is None:
             raise unknown("candidate", name, known)
         found[configuration.name] = Candidate(name, _complexity(configuration), _given(configuration))
     return found
+
+
+def _seeded(candidate: Candidate, seed: int) -> Candidate:
+    """The candidate searched or learned with another seed; it serves with the seed of the table."""
+
+    def make(setting: Setting) -> Made:
+        running = setting.workers or Here(setting.task)
+        return candidate.make(replace(setting, task=replace(setting.task, seed=seed), workers=running))
+
+    return replace(candidate, summary=f"{candidate.summary}, seed {seed}", make=make)
 
 
 def available(known: Mapping[str, Candidate] = CANDIDATES) -> tuple[dict[str, Candidate], dict[str, str]]:

@@ -17,6 +17,7 @@ from slackwise.policies.winner import read_winner
 from tests.cli.runs import QUICK, document, printed, refusal
 
 FILES = {"config.json", "study.journal", "trials.json", "comparison.json", "winner.json"}
+FILES |= {"report.json", "report.md", "report.html"}
 
 
 def test_a_run_leaves_a_study_and_a_winner_that_is_a_configuration(

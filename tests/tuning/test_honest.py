@@ -242,6 +242,15 @@ def test_a_learner_without_the_budget_to_learn_has_no_row_and_a_reason(task: Tas
     assert "larger budget" in found.left_out["ppo"]
 
 
+def test_another_seed_of_a_search_is_a_row_of_its_own(task: Task) -> None:
+    found = find_candidates(["random", "random@0", "random@1"], lambda name: None)
+    assert list(found) == [DEFAULT, "random", "random@0", "random@1"]
+    made = {name: found[name].make(Setting(task, START, BUDGET)) for name in list(found)[1:]}
+    assert made["random"] == made["random@0"] != made["random@1"]
+    with pytest.raises(InputError, match="unknown candidate 'random@x'"):
+        find_candidates(["random@x"], lambda name: None)
+
+
 def test_rows_whose_extra_is_missing_are_left_out_with_the_line_that_installs_it() -> None:
     absent = Candidate("absent", LEARNED, CANDIDATES["ppo"].make, (("nobody_has_this", "rl"),))
     found, left_out = available(CANDIDATES | {"absent": absent})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 from typing import Any
 
@@ -10,6 +10,8 @@ from slackwise.optional import require
 from slackwise.reports.solver.figures import FIGURES
 
 TEMPLATE = "solver.html"
+
+Draw = Callable[[Mapping[str, Any]], str]
 
 
 def markdown(document: Mapping[str, Any]) -> str:
@@ -22,13 +24,13 @@ def markdown(document: Mapping[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def html(document: Mapping[str, Any]) -> str:
-    """The report as HTML. Raises InputError if jinja2 or matplotlib is missing."""
+def html(document: Mapping[str, Any], figures: Mapping[str, Draw] = FIGURES) -> str:
+    """The report as HTML, its figures drawn by name. Raises InputError if jinja2 or matplotlib is missing."""
     jinja2 = require("jinja2", "report")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     template = environment.from_string(files(__package__).joinpath(TEMPLATE).read_text(encoding="utf-8"))
     drawn = {
-        card["figure"]: jinja2.utils.markupsafe.Markup(FIGURES[card["figure"]](card["data"]))
+        card["figure"]: jinja2.utils.markupsafe.Markup(figures[card["figure"]](card["data"]))
         for card in document["cards"]
         if card["figure"]
     }
