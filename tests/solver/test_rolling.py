@@ -68,7 +68,7 @@ def test_a_load_beyond_all_gpus_leaves_the_least_unserved() -> None:
 
 def test_without_a_plan_the_last_one_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     first = POLICY.function(views(150.0), 0.0, POLICY.params(), ())
-    monkeypatch.setattr(rolling, "_solved", lambda data, nodes: None)
+    monkeypatch.setattr(rolling, "solved_counts", lambda data, nodes: None)
     second = POLICY.function(views(900.0), 300.0, POLICY.params(), first.memory)
     assert second.targets == first.memory[1][0]
     assert second.memory[1] == first.memory[1][1:]
