@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import gymnasium
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from slackwise.env.lanes import Lanes, run_info
 from slackwise.env.picture import Picture
-from slackwise.env.scene import Scene, Service
+from slackwise.env.scene import OPTIONS, Scene, Service
 from slackwise.errors import InputError, unknown
 from slackwise.simulator import Simulation
 
@@ -47,6 +48,15 @@ class ServiceEnv(gymnasium.Env[Observation, Any]):
         self.observation_space = box(self.lanes.transform.low, self.lanes.transform.high)
         self.picture = Picture(service.configuration.cluster)
         self.running = False
+
+    @classmethod
+    def scene_of(cls, options: dict[str, Any]) -> Scene:
+        """The scene of arguments that are not the environment's own. Raises InputError for one that is neither's."""
+        own = [name for name in inspect.signature(cls).parameters if name != "options"]
+        for name in options:
+            if name not in OPTIONS:
+                raise unknown("argument", name, [*own, *OPTIONS])
+        return Scene().changed(options)
 
     @property
     def simulation(self) -> Simulation:

@@ -9,7 +9,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from slackwise.env.base import Observation, ServiceEnv, box, checked_number
-from slackwise.env.scene import MODEL, Scene, service
+from slackwise.env.scene import MODEL, service
 from slackwise.errors import InputError
 from slackwise.policies.declare import ROUTING, Instance, Params, Policy, Request
 from slackwise.policies.learned.features import INSTANCE_FEATURES, REQUEST_FEATURES, Transform
@@ -78,7 +78,7 @@ class DispatchEnv(ServiceEnv):
         **options: Any,
     ) -> None:
         served = service(configuration, model, gpu, gpus, objectives)
-        super().__init__(served, Scene().changed(options), 60.0, gpu_price, render_mode)
+        super().__init__(served, self.scene_of(options), 60.0, gpu_price, render_mode)
         self.horizon_s = checked_number("horizon_s", horizon_s)
         if served.configuration.cluster.kinds[0] not in ("EPD", "EP"):
             kinds = "+".join(served.configuration.cluster.kinds)

@@ -10,7 +10,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from slackwise.env.base import ServiceEnv
-from slackwise.env.scene import MODEL, PRESET, Scene, service
+from slackwise.env.scene import MODEL, PRESET, service
 from slackwise.errors import InputError, unknown
 from slackwise.policies.knobs import Knob, Value
 from slackwise.policies.learned.axis import place_of, value_of
@@ -74,7 +74,7 @@ class KnobsEnv(ServiceEnv):
         served = service(configuration or PRESET, model, gpu, gpus, objectives)
         if configuration is None:
             served = service(slack_configuration(served.configuration), objectives=served.objectives)
-        super().__init__(served, Scene().changed(options), interval_s, gpu_price, render_mode)
+        super().__init__(served, self.scene_of(options), interval_s, gpu_price, render_mode)
         self.knobs = _knobs(served.configuration, roles)
         self.knob_names = [f"{role}.{name}" for role, name, _ in self.knobs]
         self.action_space = spaces.Box(-1.0, 1.0, (len(self.knobs),), np.float32)

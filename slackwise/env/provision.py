@@ -10,7 +10,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from slackwise.env.base import ServiceEnv
-from slackwise.env.scene import MODEL, PRESET, Scene, growing, service
+from slackwise.env.scene import MODEL, PRESET, growing, service
 from slackwise.errors import InputError
 from slackwise.policies.learned.features import table
 from slackwise.simulator import Configuration, Objectives
@@ -110,7 +110,7 @@ class ProvisionEnv(ServiceEnv):
     ) -> None:
         served = service(configuration, model, gpu, gpus, objectives)
         served = growing(served, least=least, gpu_cap=gpu_cap, start_s=load_s, role_switch_s=switch_s)
-        super().__init__(served, Scene().changed(options), interval_s, gpu_price, render_mode)
+        super().__init__(served, self.scene_of(options), interval_s, gpu_price, render_mode)
         self.least = served.configuration.provisioning.least
         self.actions = ProvisionActions(self.lanes.pools, most_change, continuous)
         self.action_space = self.actions.space

@@ -51,10 +51,9 @@ class Scene:
 
     def changed(self, options: Mapping[str, Any] | None) -> Scene:
         """The scene with other options. Raises InputError for an unknown one, naming the closest."""
-        known = [each.name for each in fields(self)]
         for name in options or {}:
-            if name not in known:
-                raise unknown("option", str(name), known)
+            if name not in OPTIONS:
+                raise unknown("option", str(name), OPTIONS)
         return replace(self, **(options or {}))
 
     @property
@@ -78,6 +77,9 @@ class Scene:
         if self.load != 1.0:
             window = scale_rate(window, self.load, seed)
         return window if self.image_share is None else scale_image_share(window, self.image_share, seed)
+
+
+OPTIONS = tuple(each.name for each in fields(Scene))
 
 
 def loaded(trace: Trace | str | Path) -> Trace:

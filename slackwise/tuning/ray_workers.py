@@ -6,6 +6,7 @@ what this machine gives. A task whose worker dies is run again on another.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,8 @@ from slackwise.simulator import Configuration
 from slackwise.tuning.tasks import Waiting
 from slackwise.tuning.trials import Measured, Task, measure
 from slackwise.tuning.workers import Workers
+
+CONNECT_S = 5.0
 
 
 class RayTasks:
@@ -49,6 +52,7 @@ def ray_tasks(width: int, address: str = "auto") -> Iterator[RayTasks]:
     Raises InputError if Ray is not installed, or no cluster is there.
     """
     ray = require("ray", "ray")
+    _check_there(address)
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", include_dashboard=None)
     except (ConnectionError, ValueError, RuntimeError) as error:
@@ -58,6 +62,17 @@ def ray_tasks(width: int, address: str = "auto") -> Iterator[RayTasks]:
         yield RayTasks(width)
     finally:
         ray.shutdown()
+
+
+def _check_there(address: str) -> None:
+    """Raise InputError if nobody listens at HOST:PORT, for which Ray itself would wait for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or "/" in host:
+        return
+    try:
+        socket.create_connection((host, int(port)), CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(f"no Ray cluster at '{address}' ({error}): start one with `ray start --head`") from None
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from slackwise.errors import InputError
 from slackwise.policies.knobs import Choice, IntRange, Knob, Quantile, Range
 from slackwise.policies.learned.axis import place_of, value_of
-from slackwise.simulator import Simulation
+from slackwise.simulator import Simulation, preset
 from tests.env.cases import KNOBS, made, played
 from tests.simulator.cases import Shape, random_simulation
 
@@ -78,3 +80,16 @@ def test_turning_to_the_same_values_changes_nothing(seed: int) -> None:
 
 def _time(simulation: Simulation, step: int) -> float:
     return float(simulation.state.requests.arrival_s[10 * step])
+
+
+def test_the_weights_of_weighted_score_are_turned() -> None:
+    plain = preset("modserve", "InternVL2.5-26B")
+    configuration = replace(plain, policies=plain.policies.changed(["routing=weighted_score"]))
+    env = made(KNOBS, configuration=configuration, roles=["routing"])
+    names = ["requests", "backlog", "image_tokens", "prompt_tokens", "kv"]
+    assert env.knob_names == [f"routing.{name}" for name in names]
+    at_first = env.values(env.default_action)["routing"]
+    assert at_first == pytest.approx({"requests": 1.0} | dict.fromkeys(names[1:], 0.0), abs=1e-6)
+    played(env, lambda observation, step: np.array([-1.0, 1.0, 0.0, 0.0, 0.5], np.float32))
+    _, params = env.simulation.decisions[3]
+    assert params.tolist() == [0.0, 10.0, 5.0, 5.0, 7.5]

@@ -172,3 +172,11 @@ def test_cache_affinity_leaves_out_what_the_instance_has_kept(request_of: Make, 
 
 def test_busiest_instance_is_the_opposite_of_the_least_backlog(request_of: Make, instance_of: Make) -> None:
     assert cost("busiest_instance", request_of(), instance_of(backlog_s=2.0, busy_until_s=3.0), now=1.0) == -4.0
+
+
+def test_weighted_score_is_least_requests_unless_it_is_told_more(request_of: Make, instance_of: Make) -> None:
+    loads = {"waiting": 3, "running": 2, "backlog_s": 1.5, "pending_image_tokens": 4000, "pending_prompt_tokens": 2000}
+    instance = instance_of(**loads, kv_used_tokens=250, kv_capacity_tokens=1000)
+    assert cost("weighted_score", request_of(), instance) == 5.0
+    weights = {"requests": 0.5, "backlog": 2.0, "image_tokens": 0.25, "prompt_tokens": 3.0, "kv": 4.0}
+    assert cost("weighted_score", request_of(), instance, **weights) == 2.5 + 3.0 + 1.0 + 6.0 + 10.0

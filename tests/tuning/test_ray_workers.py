@@ -91,8 +91,9 @@ def test_a_lost_machine_loses_no_seed_and_changes_none(algorithm: str, cluster: 
         assert {path.name for path in here.rglob("*")} == {path.name for path in there.rglob("*")}
 
 
-def test_a_cluster_that_is_not_there_is_one_line() -> None:
+@pytest.mark.parametrize("address", ["localhost", "127.0.0.1:1", "127.0.0.1:99999"])
+def test_a_cluster_that_is_not_there_is_one_line(address: str) -> None:
     task = Task(synthesize(0, duration_h=0.02), isolated(START.cluster), (Goal("attainment"),))
-    with pytest.raises(InputError, match="no Ray cluster at 'localhost'") as refused, ray_workers(task, 1, "localhost"):
+    with pytest.raises(InputError, match=f"no Ray cluster at '{address}'") as refused, ray_workers(task, 1, address):
         pass
     assert "\n" not in str(refused.value)

@@ -1,4 +1,4 @@
-"""Routing to the least loaded instance, by five measures of load."""
+"""Routing to the least loaded instance, by five measures of load, and by a weighted sum of them."""
 
 from __future__ import annotations
 
@@ -101,3 +101,29 @@ def least_padded_tiles(request: Request, instance: Instance, now: float, params:
     if params[0] == 1.0:
         tiles -= step_done(instance, now) * float(instance.in_service_tiles)
     return tiles * float(instance.encode_s_per_tile)
+
+
+@routing_policy(
+    source="after the weighted scorers of llm-d's router, 2025",
+    requests=Range(0.0, 10.0, default=1.0),
+    backlog=Range(0.0, 10.0, default=0.0),
+    image_tokens=Range(0.0, 10.0, default=0.0),
+    prompt_tokens=Range(0.0, 10.0, default=0.0),
+    kv=Range(0.0, 10.0, default=0.0),
+)
+def weighted_score(request: Request, instance: Instance, now: float, params: Params) -> float:
+    """The instance with the least weighted sum of five loads.
+
+    Formula: cost = requests * n_j + backlog * b_j + image_tokens * V_j / 1000 + prompt_tokens * P_j / 1000 + kv * KV_j,
+    with n_j = waiting + running, b_j in seconds, V_j and P_j the image and prompt tokens pending, and KV_j ten times
+    the share of the KV cache in use.
+
+    Trade-offs: sees what the one-load policies see and can be tuned between them, or turned while it runs; weights say
+    nothing by themselves, and a weight that is right at one load is not at another.
+    """
+    cost = float(params[0]) * float(instance.waiting + instance.running)
+    cost += float(params[1]) * float(instance.backlog_s)
+    cost += float(params[2]) * float(instance.pending_image_tokens) / 1000.0
+    cost += float(params[3]) * float(instance.pending_prompt_tokens) / 1000.0
+    used = float(instance.kv_used_tokens) / max(1.0, float(instance.kv_capacity_tokens))
+    return cost + float(params[4]) * 10.0 * used
