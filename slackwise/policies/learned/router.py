@@ -1,8 +1,10 @@
 """A learned actor as a routing policy: compiled like every other router, its weights in the place of knobs.
 
-    params = [layers, then of each: inputs, outputs, activation, weights (outputs, inputs), bias (outputs)]
+    params = [layers, width, then of each layer: inputs, outputs, activation, weights (outputs, inputs), bias (outputs),
+              then twice `width` of room for what goes in and out of a layer]
 
-It is asked about one instance at a time, with the features and transforms of slackwise/Dispatch-v0.
+It is asked about one instance at a time, with the features and transforms of slackwise/Dispatch-v0. The room is there
+because a policy allocates nothing; what a call leaves in it no other call reads.
 """
 
 from __future__ import annotations
@@ -34,21 +36,19 @@ def seen(value: float, limit: float) -> float:
 
 
 @policy_helper
-def dense(x: Params, params: Params, at: int) -> Params:
-    """Outputs of the layer whose weights begin at `at` of `params`, for the inputs `x`."""
+def dense(params: Params, at: int, source: int, target: int) -> None:
+    """Outputs of the layer whose weights begin at `at` of `params`, from the place `source` to the place `target`."""
     inputs, outputs, activation = int(params[at]), int(params[at + 1]), params[at + 2]
     weights, bias = at + 3, at + 3 + inputs * outputs
-    found = np.zeros(outputs)
     for row in range(outputs):
         total = params[bias + row]
         for column in range(inputs):
-            total += params[weights + row * inputs + column] * x[column]
+            total += params[weights + row * inputs + column] * params[source + column]
         if activation == _TANH:
             total = math.tanh(total)
         elif activation == _RELU:
             total = max(0.0, total)
-        found[row] = total
-    return found
+        params[target + row] = total
 
 
 def learned_score(request: Request, instance: Instance, now: float, params: Params) -> float:
@@ -59,22 +59,23 @@ def learned_score(request: Request, instance: Instance, now: float, params: Para
 
     Trade-offs: knows what it was trained on; nobody can say why it decides as it does.
     """
-    x = np.zeros(INPUTS)
-    x[0], x[1] = float(request.images), float(request.text_tokens)
-    x[2], x[3] = float(request.image_tokens), float(request.output_estimate_tokens)
-    x[4], x[5] = float(request.encode_estimate_s), float(request.prefill_estimate_s)
-    x[6] = max(0.0, float(request.deadline_s) - now)
-    x[7], x[8], x[9] = 1.0, float(instance.waiting), float(instance.running)
-    x[10], x[11] = float(instance.backlog_s), busy_left_s(instance, now)
-    x[12] = float(instance.kv_used_tokens) / max(1.0, float(instance.kv_capacity_tokens))
+    width = int(params[1])
+    x, y = len(params) - 2 * width, len(params) - width
+    params[x], params[x + 1] = float(request.images), float(request.text_tokens)
+    params[x + 2], params[x + 3] = float(request.image_tokens), float(request.output_estimate_tokens)
+    params[x + 4], params[x + 5] = float(request.encode_estimate_s), float(request.prefill_estimate_s)
+    params[x + 6] = max(0.0, float(request.deadline_s) - now)
+    params[x + 7], params[x + 8], params[x + 9] = 1.0, float(instance.waiting), float(instance.running)
+    params[x + 10], params[x + 11] = float(instance.backlog_s), busy_left_s(instance, now)
+    params[x + 12] = float(instance.kv_used_tokens) / max(1.0, float(instance.kv_capacity_tokens))
     for column in range(INPUTS):
-        x[column] = seen(x[column], _LIMITS[column])
-    at = 1
+        params[x + column] = seen(params[x + column], _LIMITS[column])
+    at = 2
     for _ in range(int(params[0])):
-        size = int(params[at]) * int(params[at + 1]) + int(params[at + 1])
-        x = dense(x, params, at)
-        at += 3 + size
-    return -float(x[0])
+        dense(params, at, x, y)
+        at += 3 + int(params[at]) * int(params[at + 1]) + int(params[at + 1])
+        x, y = y, x
+    return -float(params[x])
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,9 +102,10 @@ def router_policy(actor: Actor, name: str) -> Router:
 
 def packed(actor: Actor) -> Params:
     """The layers of an actor as the params of `learned_score`."""
-    parts = [np.array([float(len(actor.layers))])]
+    width = max(max(layer.inputs, layer.outputs) for layer in actor.layers)
+    parts = [np.array([len(actor.layers), width], np.float64)]
     for layer in actor.layers:
         weights, bias = layer.arrays()
         shape = np.array([layer.inputs, layer.outputs, ACTIVATIONS.index(layer.activation)], np.float64)
         parts += [shape, weights.ravel(), bias]
-    return np.concatenate(parts)
+    return np.concatenate([*parts, np.zeros(2 * width)])
