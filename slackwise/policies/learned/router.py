@@ -1,7 +1,7 @@
 """A learned actor as a routing policy: compiled like every other router, its weights in the place of knobs.
 
-    params = [layers, width, then of each layer: inputs, outputs, activation, weights (outputs, inputs), bias (outputs),
-              then twice `width` of room for what goes in and out of a layer]
+    params = [layers, width, place of the room, then of each layer: inputs, outputs, activation,
+              weights (outputs, inputs), bias (outputs), then room: twice `width` for what goes in and out of a layer]
 
 It is asked about one instance at a time, with the features and transforms of slackwise/Dispatch-v0. The room is there
 because a policy allocates nothing; what a call leaves in it no other call reads.
@@ -59,8 +59,8 @@ def learned_score(request: Request, instance: Instance, now: float, params: Para
 
     Trade-offs: knows what it was trained on; nobody can say why it decides as it does.
     """
-    width = int(params[1])
-    x, y = len(params) - 2 * width, len(params) - width
+    x = int(params[2])
+    y = x + int(params[1])
     params[x], params[x + 1] = float(request.images), float(request.text_tokens)
     params[x + 2], params[x + 3] = float(request.image_tokens), float(request.output_estimate_tokens)
     params[x + 4], params[x + 5] = float(request.encode_estimate_s), float(request.prefill_estimate_s)
@@ -70,7 +70,7 @@ def learned_score(request: Request, instance: Instance, now: float, params: Para
     params[x + 12] = float(instance.kv_used_tokens) / max(1.0, float(instance.kv_capacity_tokens))
     for column in range(INPUTS):
         params[x + column] = seen(params[x + column], _LIMITS[column])
-    at = 2
+    at = 3
     for _ in range(int(params[0])):
         dense(params, at, x, y)
         at += 3 + int(params[at]) * int(params[at + 1]) + int(params[at + 1])
@@ -92,18 +92,25 @@ class Router(Policy):
         return {}
 
 
+_known: dict[int, tuple[Actor, Router]] = {}
+"""By the identity of the actor: a policy is compiled once, however often it is asked for."""
+
+
 def router_policy(actor: Actor, name: str) -> Router:
     """The routing policy of an actor of Dispatch. Raises InputError for one of another environment."""
     if actor.head != SCORES:
         raise InputError(f"an actor of {actor.environment} with '{actor.head}' cannot route: train Dispatch")
-    source = f"learned in {actor.environment}"
-    return Router(name, ROUTING, {}, source, learned_score, weights=packed(actor))
+    if id(actor) not in _known:
+        source = f"learned in {actor.environment}"
+        _known[id(actor)] = actor, Router(name, ROUTING, {}, source, learned_score, weights=packed(actor))
+    return _known[id(actor)][1]
 
 
 def packed(actor: Actor) -> Params:
     """The layers of an actor as the params of `learned_score`."""
     width = max(max(layer.inputs, layer.outputs) for layer in actor.layers)
-    parts = [np.array([len(actor.layers), width], np.float64)]
+    room = 3 + sum(3 + (layer.inputs + 1) * layer.outputs for layer in actor.layers)
+    parts = [np.array([len(actor.layers), width, room], np.float64)]
     for layer in actor.layers:
         weights, bias = layer.arrays()
         shape = np.array([layer.inputs, layer.outputs, ACTIVATIONS.index(layer.activation)], np.float64)
