@@ -25,7 +25,7 @@ from slackwise.simulator.state import (
 ROUTERS = {ENCODING: "encode_routing", PREFILLING: "routing", DECODING: "decode_routing"}
 """The role that chooses among the instances of each group."""
 
-INDEXED_FROM = {STATIC: 16, MONOTONE: 64}
+INDEXED_FROM = {STATIC: 64, MONOTONE: 512}
 """Instances of a group from which a tree is faster than asking about every one of them."""
 
 KINDS = {"f8": REAL_KIND, "i8": LONG_KIND, "i4": SHORT_KIND}
