@@ -196,8 +196,8 @@ GROUP = np.dtype(
 )
 """The instances that one kind of routing decision chooses among: a range, how it is searched (index.py), who waits."""
 
-DECIDER = np.dtype([("function", "i8"), ("loop", "i8"), ("params", "i8")], align=True)
-"""A policy of the run by address: its function, its loop over instances if it routes, its knobs (ask.py)."""
+DECIDER = np.dtype([("function", "i8"), ("loop", "i8"), ("params", "i8"), ("knobs", "i8")], align=True)
+"""A policy of the run by address: its function, its loop if it routes, its knobs and their number (ask.py)."""
 
 ENCODE_ROUTING, ENCODE_BATCHING, CHUNKING, ROUTING, BATCHING, DECODE_ROUTING, ADMISSION = 0, 1, 2, 3, 4, 5, 6
 """Decisions, by their place in ROLES."""

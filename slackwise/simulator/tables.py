@@ -259,6 +259,12 @@ def decider_of(s: Any, role: int) -> Any:
 
 
 @part
+def decider_at(decider: int) -> Any:
+    """DECIDER at this address."""
+    return _decider(decider, 0)
+
+
+@part
 def request_at(request: int) -> Any:
     """REQUEST at this address."""
     return _request(request, 0)
