@@ -10,7 +10,7 @@ from slackwise.optional import require
 
 IDS = {
     "slackwise/Provision-v0": ("slackwise.env.provision:ProvisionEnv", "slackwise.env.vector:ProvisionVectorEnv"),
-    "slackwise/Knobs-v0": ("slackwise.env.knobs:KnobsEnv", None),
+    "slackwise/Knobs-v0": ("slackwise.env.knobs:KnobsEnv", "slackwise.env.vector:KnobsVectorEnv"),
     "slackwise/Dispatch-v0": ("slackwise.env.dispatch:DispatchEnv", None),
 }
 """Id -> the environment, and its vectorised form if it has one of its own."""

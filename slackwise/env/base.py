@@ -72,7 +72,7 @@ class ServiceEnv(gymnasium.Env[Observation, Any]):
         """
         scene = self.scene.changed(options)
         super().reset(seed=seed)
-        self.lanes.begin(0, scene, self.np_random, self._prepare)
+        self.lanes.begin(0, scene, self.np_random, self.prepare)
         self.running = True
         self.picture.clear()
         return self._observation(), self._info(False)
@@ -122,7 +122,7 @@ class ServiceEnv(gymnasium.Env[Observation, Any]):
     def _info(self, over: bool) -> dict[str, Any]:
         return run_info(self.lanes, 0, over)
 
-    def _prepare(self, simulation: Simulation) -> None:
+    def prepare(self, simulation: Simulation) -> None:
         """What is done to a run before its first event."""
 
     def _act(self, action: NDArray[Any]) -> None:

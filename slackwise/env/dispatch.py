@@ -120,7 +120,8 @@ class DispatchEnv(ServiceEnv):
     def _group(self) -> Any:
         return self.simulation.state.instances[: self.instances]
 
-    def _prepare(self, simulation: Simulation) -> None:
+    def prepare(self, simulation: Simulation) -> None:
+        """Route by the draw, and set arrivals apart."""
         simulation.decisions[ROLES.index("routing")] = DICTATED, DICTATED.params()
         simulation.replant()
         times = simulation.state.arrivals.ready_s

@@ -95,13 +95,18 @@ class KnobsEnv(ServiceEnv):
             chosen.setdefault(role, {})[name] = value_of(knob, float(place))
         return chosen
 
-    def _prepare(self, simulation: Simulation) -> None:
+    def prepare(self, simulation: Simulation) -> None:
+        """Let queues be ranked anew whatever the knobs."""
         for role in {role for role, _, _ in self.knobs}:
             simulation.turn(role)
 
-    def _act(self, action: NDArray[Any]) -> None:
+    def turn(self, simulation: Simulation, action: NDArray[Any]) -> None:
+        """Give a run the knobs of an action."""
         for role, knobs in self.values(action).items():
-            self.simulation.turn(role, **knobs)
+            simulation.turn(role, **knobs)
+
+    def _act(self, action: NDArray[Any]) -> None:
+        self.turn(self.simulation, action)
 
 
 def slack_configuration(configuration: Configuration) -> Configuration:

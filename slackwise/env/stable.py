@@ -10,18 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
-from slackwise.env.vector import ProvisionVectorEnv, Step
+from slackwise.env.vector import LanesVectorEnv, Step
 
 Indices = int | Iterable[int] | None
 
 
 class LanesVecEnv(VecEnv):
-    """A ProvisionVectorEnv as Stable-Baselines3 wants it: one info a lane, ends told as truncations.
+    """A LanesVectorEnv as Stable-Baselines3 wants it: one info a lane, ends told as truncations.
 
     `cpu_s` sums the CPU seconds spent in steps: what is left of a training run's is the learner's.
     """
 
-    def __init__(self, lanes: ProvisionVectorEnv) -> None:
+    def __init__(self, lanes: LanesVectorEnv) -> None:
         self.lanes, self.cpu_s = lanes, 0.0
         self.actions: NDArray[Any] = np.zeros(0)
         super().__init__(lanes.num_envs, lanes.single_observation_space, lanes.single_action_space)

@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 
 from slackwise.errors import InputError
-from tests.env.cases import PROVISION, WINDOW, hour, made
+from tests.env.cases import KNOBS, PROVISION, WINDOW, hour, made
 
 
-def many(lanes: int, **arguments: Any) -> Any:
+def many(lanes: int, name: str = PROVISION, **arguments: Any) -> Any:
     options = {"trace": hour(), **WINDOW, "start_s": None} | arguments
-    return gymnasium.make_vec(PROVISION, num_envs=lanes, vectorization_mode="vector_entry_point", **options)
+    return gymnasium.make_vec(name, num_envs=lanes, vectorization_mode="vector_entry_point", **options)
 
 
-def test_lanes_are_single_environments_side_by_side() -> None:
-    vector, singles = many(3), [made(start_s=None) for _ in range(3)]
+@pytest.mark.parametrize("name", [PROVISION, KNOBS])
+def test_lanes_are_single_environments_side_by_side(name: str) -> None:
+    vector, singles = many(3, name), [made(name, start_s=None) for _ in range(3)]
     observations, _ = vector.reset(seed=7)
     single_observations = [env.reset(seed=7 + at)[0] for at, env in enumerate(singles)]
     assert np.array_equal(observations, single_observations)

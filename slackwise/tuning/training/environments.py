@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import gymnasium
@@ -13,13 +14,14 @@ import slackwise.env
 from slackwise.env.base import ServiceEnv
 from slackwise.env.scene import loaded
 from slackwise.env.stable import LanesVecEnv
-from slackwise.env.vector import ProvisionVectorEnv
+from slackwise.env.vector import KnobsVectorEnv, LanesVectorEnv, ProvisionVectorEnv
 from slackwise.errors import InputError
 from slackwise.traces import Split, Trace, slice_time
 from slackwise.traces.resample import period_s
-from slackwise.tuning.training.settings import PROVISION, Settings
+from slackwise.tuning.training.settings import KNOBS, PROVISION, Settings
 
 HOUR_S = 3600.0
+VECTORS: dict[str, Callable[..., LanesVectorEnv]] = {PROVISION: ProvisionVectorEnv, KNOBS: KnobsVectorEnv}
 assert slackwise.env.IDS
 
 
@@ -57,10 +59,10 @@ def single(settings: Settings, part: Trace) -> ServiceEnv:
 
 
 def lanes(settings: Settings, part: Trace, count: int) -> VecEnv:
-    """So many windows side by side: of Provision in one call of the kernel, of the others one after the other."""
+    """So many windows side by side: of Provision and Knobs in one call of the kernel, of Dispatch in turn."""
     single(settings, part)  # names a bad argument
-    if settings.environment == PROVISION:
-        return LanesVecEnv(ProvisionVectorEnv(count, **arguments(settings, part)))
+    if settings.environment in VECTORS:
+        return LanesVecEnv(VECTORS[settings.environment](count, **arguments(settings, part)))
     return DummyVecEnv([lambda: single(settings, part) for _ in range(count)])
 
 
