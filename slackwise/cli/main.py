@@ -28,6 +28,7 @@ COMMANDS = {
     "bench": ("slackwise.cli.bench", "Measure the speed of simulator and solver here."),
     "explain": ("slackwise.cli.explain", "Say why a request waited in vLLM, from a file of decisions."),
     "doctor": ("slackwise.cli.doctor", "Say what is installed and what of slackwise works here."),
+    "measure": ("slackwise.cli.measure", "Time the steps of a vLLM engine, for calibrate."),
     "latency": ("slackwise.cli.latency", "Show what a stage costs, with the source of every number."),
     "calibrate": ("slackwise.cli.calibrate", "Fit a latency model to step measurements of an engine."),
 }
