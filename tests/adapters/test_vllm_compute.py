@@ -1,0 +1,31 @@
+"""An engine that computes: measured, calibrated, replayed under load; counts and order hold, times are not judged."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FIDELITY = Path(__file__).parents[2] / "benchmarks" / "fidelity"
+
+
+@pytest.fixture
+def benchmark(vllm: Any) -> Iterator[Any]:
+    """The module benchmarks/fidelity/compute.py."""
+    sys.path.insert(0, str(FIDELITY))
+    import compute  # type: ignore[import-not-found, unused-ignore]
+
+    yield compute
+    sys.path.remove(str(FIDELITY))
+
+
+def test_least_slack_gains_in_a_computing_engine_and_nothing_is_lost(benchmark: Any, tmp_path: Path) -> None:
+    found = benchmark.compare(tmp_path, 60, 2.0, 0, {})
+    for batching in ("fcfs", "least_slack"):
+        assert found[batching]["tokens"] == found[batching]["tokens_wanted"]
+        assert found[batching]["fallbacks"] == 0
+    assert found["gain_simulated"] > 0.0
+    assert found["gain_engine"] > -0.05  # above 0 unless the machine is so fast that nobody waits
