@@ -123,6 +123,7 @@ class Lanes:
         self.clocks[lane : lane + 1] = state.clock
         state.clock = self.clocks[lane : lane + 1]
         state.point()
+        simulation.decide()
         if lane == len(self.simulations):
             self.simulations.append(simulation)
         self.simulations[lane] = simulation
@@ -157,8 +158,6 @@ class Lanes:
         if len(chosen) == 1:
             chosen[0].run_until(float(until_s[0]))
             return
-        for each in chosen:
-            each.decide()
         clocks, status = self.clocks[lanes], np.zeros(len(chosen), np.int64)
         drive(run, clocks, until_s, status)
         while (status >= FULL).any():

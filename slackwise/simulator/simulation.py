@@ -268,6 +268,7 @@ class Simulation:
     def replant(self) -> None:
         """Find instances anew under policies, knobs or instances that were changed from outside."""
         self._plant(self.state)
+        self.decide()
 
     def keep_log(self, limit: int) -> None:
         """Keep the next `limit` events from now on, 0 for none. Raises InputError for a negative limit."""
