@@ -26,6 +26,7 @@ COMMANDS = {
     "report": ("slackwise.cli.report", "Plan a fleet, prove it, test it on held-out traffic: one HTML file."),
     "policies": ("slackwise.cli.policies", "List the policies and show one with its knobs."),
     "bench": ("slackwise.cli.bench", "Measure the speed of simulator and solver here."),
+    "deploy": ("slackwise.cli.deploy", "Write what a cluster needs to run a winner."),
     "explain": ("slackwise.cli.explain", "Say why a request waited in vLLM, from a file of decisions."),
     "doctor": ("slackwise.cli.doctor", "Say what is installed and what of slackwise works here."),
     "measure": ("slackwise.cli.measure", "Time the steps of a vLLM engine, for calibrate."),

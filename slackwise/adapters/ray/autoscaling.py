@@ -1,0 +1,96 @@
+"""Ray Serve's application-level autoscaling policy: one decision for all pools, made off the controller's loop.
+
+Ray calls it in the controller's loop, where slow code stalls scaling and an error freezes updates: a call hands over
+the numbers and returns the last decision of a thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from slackwise.adapters.ray.hot import followed
+from slackwise.adapters.ray.provisioning import Decision, Guard, PoolSize
+from slackwise.adapters.ray.views import ArrivalLog, PoolState, capacities_of, views_of
+
+logger = logging.getLogger("ray.serve")
+
+
+class Autoscaling:
+    """An `autoscaling_policy` for `serve deploy`. Advisory: it says what it would do and changes nothing."""
+
+    def __init__(
+        self, bundle: str, pools: Sequence[Mapping[str, Any]], gpu_budget: int, advisory: bool = False
+    ) -> None:
+        self.path, self.gpu_budget, self.advisory = bundle, gpu_budget, advisory
+        self.sizes = tuple(PoolSize.from_dict(each) for each in pools)
+        self.states: dict[str, PoolState] = {}
+        self.decision: Decision | None = None
+        self.thread: threading.Thread | None = None
+
+    def __call__(self, contexts: Mapping[Any, Any]) -> tuple[dict[Any, int], dict[Any, Any]]:
+        """Targets by deployment; one that is left out keeps its target."""
+        try:
+            self.states = {each.deployment_name: _state(each) for each in contexts.values()}
+            if self.thread is None:
+                self.thread = threading.Thread(target=self._run, daemon=True, name="slackwise-provisioning")
+                self.thread.start()
+            if self.advisory or self.decision is None:
+                return {}, {}
+            by_name = {size.name: target for size, target in zip(self.sizes, self.decision.targets, strict=True)}
+            return {
+                key: by_name[each.deployment_name] for key, each in contexts.items() if each.deployment_name in by_name
+            }, {}
+        except Exception:
+            logger.exception("slackwise: provisioning")
+            return {}, {}
+
+    def _run(self) -> None:
+        bundle = followed(self.path)
+        guard, log, version = Guard(bundle.winner.policies, self.sizes, self.gpu_budget), ArrivalLog(), bundle.version
+        while True:
+            try:
+                if version != bundle.version:
+                    version = bundle.version
+                    guard.load(bundle.winner.policies)
+                self._turn(guard, log, capacities_of(bundle.winner, len(self.sizes)))
+            except Exception:
+                logger.exception("slackwise: provisioning")
+            time.sleep(guard.interval_s)
+
+    def _turn(self, guard: Guard, log: ArrivalLog, capacities: Sequence[float]) -> None:
+        states, now = [self.states.get(size.name) for size in self.sizes], time.time()
+        there = [state for state in states if state is not None]
+        if len(there) < len(states):
+            return
+        log.look({name: report for state in there for name, report in state.reports.items()}, now)
+        views = views_of(self.sizes, there, log.rates(now), capacities, self.gpu_budget, now)
+        decision = guard.decide(views, now)
+        names = [size.name for size in self.sizes]
+        working = [view.working for view in views]
+        what = "would set" if self.advisory else "sets"
+        logger.info(
+            "slackwise: %s %s to %s, wants %s, has %s: %s %s",
+            what,
+            names,
+            decision.targets,
+            decision.wanted,
+            working,
+            decision.reason,
+            decision.complaint,
+        )
+        self.decision = decision
+
+
+def _state(context: Any) -> PoolState:
+    """A pool from Ray's AutoscalingContext."""
+    running, target = len(context.running_replicas), context.target_num_replicas
+    reports: dict[str, dict[str, float]] = {}
+    for key, replicas in (context.raw_metrics or {}).items():
+        for replica, series in replicas.items():
+            if series:
+                reports.setdefault(str(replica), {})[key] = float(series[-1].value)
+    return PoolState(min(running, target), max(0, target - running), max(0, running - target), reports)

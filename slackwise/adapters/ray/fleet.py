@@ -1,0 +1,121 @@
+"""The pools of a bundle on the GPUs of a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from slackwise.adapters.ray.target import Target
+from slackwise.errors import InputError, unknown
+from slackwise.policies.features import DECODE, ENCODE, PREFILL
+from slackwise.policies.winner import Winner
+
+LETTERS = {"E": ENCODE, "P": PREFILL, "D": DECODE}
+
+
+@dataclass(frozen=True)
+class FleetPool:
+    """Instances of one kind."""
+
+    name: str  # its stages as letters, with a number if several pools have the same
+    stages: int  # bits ENCODE, PREFILL, DECODE
+    instances: int
+    tensor_parallel: int
+    least: int
+    most: int  # instances that it may grow to
+
+    @property
+    def encodes_only(self) -> bool:
+        """Whether images come here one by one, in calls of their own."""
+        return self.stages == ENCODE
+
+    @property
+    def role(self) -> str:
+        """The routing role of the bundle that chooses among its instances."""
+        if self.encodes_only:
+            return "encode_routing"
+        return "routing" if self.stages & PREFILL else "decode_routing"
+
+
+@dataclass(frozen=True)
+class Placed:
+    """An instance, its server and its GPUs there."""
+
+    pool: FleetPool
+    number: int  # in its pool, from 0
+    server: int
+    gpus: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """Pool and number."""
+        return f"{self.pool.name}-{self.number}"
+
+
+def fleet_of(winner: Winner, target: Target) -> tuple[FleetPool, ...]:
+    """The pools of a bundle. Raises InputError for a pool that cannot be understood and for too few GPUs."""
+    tables = winner.cluster.get("pools")
+    if not isinstance(tables, list | tuple) or not tables:
+        raise InputError("the bundle names no pools: its cluster.pools must be a list")
+    cap, least = _whole(winner.provisioning, "gpu_cap", target.gpus), _whole(winner.provisioning, "least", 1)
+    sizes = [(_stages(each), _whole(each, "instances"), _whole(each, "tensor_parallel", 1), each) for each in tables]
+    needed = sum(instances * tensor_parallel for _, instances, tensor_parallel, _ in sizes)
+    if needed > target.gpus:
+        raise InputError(f"the bundle's pools need {needed} GPUs, the cluster has {target.gpus}")
+    room, pools, used = min(cap, target.gpus), [], dict[str, int]()
+    for kind, instances, tensor_parallel, table in sizes:
+        used[kind] = used.get(kind, 0) + 1
+        others = sum(least * each for _, _, each, _ in sizes) - least * tensor_parallel
+        ceiling = _whole(table, "most", max(instances, (room - others) // tensor_parallel))
+        name = kind.lower() if used[kind] == 1 else f"{kind.lower()}{used[kind]}"
+        bits = sum(LETTERS[letter] for letter in kind)
+        fixed = not provisions(winner)
+        bounds = (instances, instances) if fixed else (min(least, instances), ceiling)
+        pools.append(FleetPool(name, bits, instances, tensor_parallel, *bounds))
+    return tuple(pools)
+
+
+def provisions(winner: Winner) -> bool:
+    """Whether the bundle's provisioning may change the fleet: all policies do but `fixed_ratio` without counts."""
+    choice = winner.policies.provisioning
+    return choice.name != "fixed_ratio" or any(value is not None for value in choice.knobs.values())
+
+
+def gpu_budget(winner: Winner, target: Target) -> int:
+    """GPUs that all pools may hold together."""
+    return min(target.gpus, _whole(winner.provisioning, "gpu_cap", target.gpus))
+
+
+def placed(pools: Sequence[FleetPool], target: Target) -> tuple[Placed, ...]:
+    """GPUs of every instance: the widest first, on the first server with room. Raises InputError if one has none."""
+    free = [list(range(target.server_gpus)) for _ in range(-(-target.gpus // target.server_gpus))]
+    free[-1] = free[-1][: target.gpus - target.server_gpus * (len(free) - 1)]
+    found = {}
+    wanted = [(pool, number) for pool in pools for number in range(pool.instances)]
+    for pool, number in sorted(wanted, key=lambda each: -each[0].tensor_parallel):
+        width = pool.tensor_parallel
+        server = next((at for at, gpus in enumerate(free) if len(gpus) >= width), None)
+        if server is None:
+            raise InputError(
+                f"no server has {width} GPUs left for instance {pool.name}-{number}: the pools do not pack"
+            )
+        taken, free[server] = free[server][:width], free[server][width:]
+        found[pool.name, number] = Placed(pool, number, server, tuple(taken))
+    return tuple(found[pool.name, number] for pool, number in wanted)
+
+
+def _stages(table: Any) -> str:
+    kind = table.get("stages") if isinstance(table, Mapping) else None
+    kinds = ("E", "P", "D", "EP", "ED", "PD", "EPD")
+    if kind not in kinds:
+        raise unknown("kind of instance in the bundle", str(kind), kinds)
+    return str(kind)
+
+
+def _whole(table: Mapping[str, Any], name: str, default: int | None = None) -> int:
+    value = table.get(name)
+    value = default if value is None else value
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InputError(f"the bundle's {name} = {value!r} must be a whole number of at least 1")
+    return value

@@ -1,0 +1,154 @@
+"""PoolViews, as provisioning policies see them, from what replicas report of themselves."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from slackwise.adapters.ray.provisioning import PoolSize
+from slackwise.policies.golden_plan import GoldenPlan
+from slackwise.policies.provisioning.pool import PoolView, Rates
+from slackwise.policies.winner import Winner
+
+WINDOWS_S = (60.0, 300.0, 600.0, 3600.0)
+"""Windows of the arrival rates, as in the simulator."""
+
+ARRIVED = ("text_requests", "image_requests", "images", "text_tokens", "image_tokens", "output_tokens")
+"""Counters of all that ever arrived at a replica."""
+
+Report = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class PoolState:
+    """A pool as its controller counts it, with the newest report of each ready replica by its name."""
+
+    ready: int
+    starting: int
+    draining: int
+    reports: Mapping[str, Report]
+
+
+@dataclass
+class ArrivalLog:
+    """Arrival rates from counters that begin again when a replica does."""
+
+    began_s: float = math.nan
+    totals: dict[str, float] = field(default_factory=lambda: dict.fromkeys(ARRIVED, 0.0))
+    samples: deque[tuple[float, dict[str, float]]] = field(default_factory=deque)
+    last: dict[str, Report] = field(default_factory=dict)
+
+    def look(self, reports: Mapping[str, Report], now: float) -> None:
+        """Take in the newest counters of the replicas that requests arrive at."""
+        if math.isnan(self.began_s):
+            self.began_s = now
+            self.samples.append((now, dict(self.totals)))
+        for name, report in reports.items():
+            before = self.last.get(name, {})
+            for key in ARRIVED:
+                new, old = _count(report, key), _count(before, key)
+                self.totals[key] += new - old if new >= old else new
+        self.last = {name: dict(report) for name, report in reports.items()}
+        self.samples.append((now, dict(self.totals)))
+        while len(self.samples) > 2 and self.samples[1][0] <= now - WINDOWS_S[-1]:
+            self.samples.popleft()
+
+    def rates(self, now: float) -> tuple[Rates, ...]:
+        """Rates over each window, or over what of it has passed since the first look."""
+        return tuple(self._over(window_s, now) for window_s in WINDOWS_S)
+
+    def _over(self, window_s: float, now: float) -> Rates:
+        if not self.samples:
+            return Rates(window_s)
+        since_s, then = next(
+            each for each in reversed(self.samples) if each[0] <= now - window_s or each is self.samples[0]
+        )
+        passed_s = max(1e-9, now - since_s)
+        return Rates(window_s, **{f"{key}_per_s": (self.totals[key] - then[key]) / passed_s for key in ARRIVED})
+
+
+def views_of(
+    sizes: Sequence[PoolSize],
+    states: Sequence[PoolState],
+    rates: tuple[Rates, ...],
+    capacities: Sequence[float],
+    gpu_budget: int,
+    now: float,
+) -> tuple[PoolView, ...]:
+    """The views of all pools; `now` in seconds since 1970 (UTC). `capacities` are M_s of an instance of each pool."""
+    held = sum(
+        size.tensor_parallel * (state.ready + state.starting + state.draining)
+        for size, state in zip(sizes, states, strict=True)
+    )
+    triples = zip(sizes, states, capacities, strict=True)
+    return tuple(_view(size, state, capacity, rates, gpu_budget, held, now) for size, state, capacity in triples)
+
+
+def _view(
+    size: PoolSize,
+    state: PoolState,
+    capacity: float,
+    rates: tuple[Rates, ...],
+    gpu_budget: int,
+    held: int,
+    now: float,
+) -> PoolView:
+    reports = list(state.reports.values())
+    total = {key: sum(_count(each, key) for each in reports) for key in REPORTED}
+    idle = sum(_count(each, "waiting") + _count(each, "running") == 0 for each in reports)
+    used = total["kv_used_tokens"] / total["kv_capacity_tokens"] if total["kv_capacity_tokens"] > 0 else 0.0
+    busy = min(1.0, total["busy"] / len(reports)) if reports else 0.0
+    return PoolView(
+        name=size.name,
+        stages=size.stages,
+        gpus_per_instance=size.tensor_parallel,
+        configured=size.instances,
+        most=size.most,
+        gpu_cap=gpu_budget,
+        ready=state.ready,
+        starting=state.starting,
+        draining=state.draining,
+        idle=idle,
+        waiting=int(total["waiting"]),
+        running=int(total["running"]),
+        backlog_s=total["backlog_s"],
+        pending_tokens=total["pending_tokens"],
+        inverse_tokens=total["inverse_tokens"],
+        utilisation=busy,
+        busy=busy,
+        capacity_tokens_per_s=capacity,
+        hour=now / 3600.0 % 24.0,
+        kv_used=used,
+        held_gpus=held,
+        rates=rates,
+    )
+
+
+REPORTED = (
+    "waiting",
+    "running",
+    "backlog_s",
+    "pending_tokens",
+    "inverse_tokens",
+    "busy",
+    "kv_used_tokens",
+    "kv_capacity_tokens",
+)
+"""What a replica says of itself, beside ARRIVED; `busy` is its share of the last interval spent in steps."""
+
+
+def capacities_of(winner: Winner, pools: int) -> tuple[float, ...]:
+    """[M_s] of each pool, as the bundle's golden plans show them; zeros if it holds none for so many pools."""
+    for golden in winner.golden:
+        if isinstance(golden, GoldenPlan) and len(golden.pools) == pools:
+            return tuple(view.capacity_tokens_per_s for view in golden.pools)
+    return (0.0,) * pools
+
+
+def _count(report: Report, key: str) -> float:
+    """A number of a report; what is none, or below 0, counts as 0."""
+    value = report.get(key, 0.0)
+    good = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+    return float(value) if good else 0.0
