@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 from typing import Any
 
-import numba
 import numpy as np
 import pytest
 
@@ -19,8 +17,6 @@ from slackwise.policies.bundle import Policies
 from slackwise.policies.declare import Policy
 from slackwise.policies.features import DECODE, ENCODE, INSTANCE, PREFILL, REQUEST
 from slackwise.policies.winner import read_winner
-from slackwise.simulator.ask import deciders
-from slackwise.simulator.state import MEMBER, ROUTING
 from slackwise.streams import stream
 
 from .bundles import bundle
@@ -46,20 +42,16 @@ def jobs(work: Work, images: int) -> list[Any]:
     return [work.job(request) for _ in range(images)]
 
 
-@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="the simulator's loop has an address only as machine code")
 @pytest.mark.parametrize("policy", ROUTERS, ids=lambda each: each.name)
-def test_a_replica_is_chosen_by_the_machine_code_that_decides_in_the_simulator(policy: Policy) -> None:
+def test_a_replica_is_chosen_by_the_machine_code_of_the_policy_that_the_simulator_asks(policy: Policy) -> None:
     random, params = stream(5, f"replicas of {policy.name}"), policy.params()
-    loop = int(deciders([(policy, params)] * 7)[ROUTING].loop)
-    kind = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 4, ctypes.c_double, ctypes.c_int64)
     chosen = set()
     for _ in range(50):
         instances, request = drawn(random, 16, INSTANCE), drawn(random, 1, REQUEST)
-        ready = np.arange(16).astype(MEMBER)
-        addresses = [each.ctypes.data for each in (request, instances, ready)]
-        simulated = kind(loop)(*addresses, 16, 3.5, params.ctypes.data)
-        assert cheapest(policy)(request, instances, 3.5, params) == simulated
-        chosen.add(simulated)
+        asked, seen = request.view(np.recarray)[0], instances.view(np.recarray)
+        costs = [policy.compiled(asked, each, 3.5, params) for each in seen]
+        assert cheapest(policy)(request, instances, 3.5, params) == costs.index(min(costs))
+        chosen.add(costs.index(min(costs)))
     assert len(chosen) > 1
 
 
