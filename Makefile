@@ -1,4 +1,5 @@
-# Two commands on a fresh machine: make demo, make test. make test-vllm tests the plug-in inside vLLM (3 GB more).
+# Two commands on a fresh machine: make demo, make test. make test-vllm tests the plug-in inside vLLM (3 GB more),
+# make test-ray the application on a local Ray.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,7 +7,7 @@ VLLM_VENV := .venv-vllm
 VLLM_BIN := $(VLLM_VENV)/bin
 OTHER_VLLMS := 0.30.0 0.31.0
 
-.PHONY: demo test test-vllm check lint types clean
+.PHONY: demo test test-vllm test-ray check lint types clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/slackwise demo
@@ -18,6 +19,10 @@ test: $(VENV)/.installed-test
 test-vllm: $(VLLM_VENV)/.installed
 	HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 VLLM_NO_USAGE_STATS=1 DO_NOT_TRACK=1 \
 	$(VLLM_BIN)/python -m pytest -W default tests/adapters
+
+test-ray: $(VENV)/.installed-test $(VENV)/.installed-serve
+	SLACKWISE_TEST_RAY=1 RAY_USAGE_STATS_ENABLED=0 \
+	$(BIN)/python -m pytest -W default tests/adapters/test_ray_serve.py tests/adapters/test_ray_render.py
 
 check: test
 

@@ -1,7 +1,8 @@
-"""`slackwise deploy`: the files that a cluster needs for a bundle."""
+"""`slackwise deploy`: the files that a cluster needs for a bundle, and its application on Ray."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import click
@@ -38,3 +39,53 @@ def render(winner: Path, cluster: Path, out: Path, as_json: bool) -> None:
         return
     for name in rendered.files:
         click.echo(str(out / name))
+
+
+@command.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--emulate", is_flag=True, help="Replicas without a model that take the modelled times.")
+@click.option("--speed", type=click.FloatRange(0.001, 1e6), default=1.0, show_default=True, help="Divides those times.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Of the endpoint, in place of the rendered one.")
+@click.option("--limit", "limit_s", type=click.FloatRange(min=1.0), default=300.0, show_default=True, help="Seconds.")
+@no_seed_option
+def up(folder: Path, emulate: bool, speed: float, port: int | None, limit_s: float) -> None:
+    """Run what was rendered into FOLDER on a local Ray until it is taken down or interrupted."""
+    from slackwise.adapters.ray import up as ray_up
+    from slackwise.errors import InputError
+
+    if not emulate:
+        raise InputError("real engines under Ray are not there yet: --emulate, or the lines of vllm-serve.txt")
+    document = ray_up.emulated(ray_up.read_document(folder), folder, speed, port)
+    with ray_up.local_ray(ray_up.gpus_of(document)) as dashboard:
+        running = ray_up.bring_up(document, folder, dashboard, lambda line: click.echo(line, err=True), limit_s)
+        click.echo(running.endpoint)
+        while (folder / ray_up.LEFT).exists():
+            time.sleep(0.5)
+
+
+@command.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@no_seed_option
+@json_option
+def status(folder: Path, as_json: bool) -> None:
+    """Show the replicas of what is up in FOLDER."""
+    from slackwise.adapters.ray.up import left_in, status_of
+
+    running = left_in(folder)
+    found = status_of(running.client()) | {"endpoint": running.endpoint}
+    if as_json:
+        print_json(found)
+        return
+    click.echo(f"{found['status']} {running.endpoint}")
+    for name, pool in found["pools"].items():
+        click.echo(f"{name}: {pool['running']} of {pool['target']} running")
+
+
+@command.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@no_seed_option
+def down(folder: Path) -> None:
+    """End what is up in FOLDER."""
+    from slackwise.adapters.ray.up import bring_down
+
+    bring_down(folder)

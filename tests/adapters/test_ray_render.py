@@ -13,8 +13,9 @@ import pytest
 from slackwise.adapters.ray.commands import engine_arguments
 from slackwise.adapters.ray.fleet import FleetPool, fleet_of, placed
 from slackwise.adapters.ray.llm_d import endpoint_picker
-from slackwise.adapters.ray.serve_config import serve_config, serve_schema
+from slackwise.adapters.ray.serve_config import check_schema, serve_config, serve_schema
 from slackwise.adapters.ray.target import Target, read_target
+from slackwise.adapters.ray.up import GPU, emulated, gpus_of, read_document
 from slackwise.cli.main import run
 from slackwise.errors import InputError
 from slackwise.policies.features import DECODE, ENCODE, PREFILL
@@ -219,3 +220,37 @@ def test_words_of_the_cluster_reach_a_shell_as_words() -> None:
     words = shlex.split(command(placed((pool,), target)[0], 8100, target, "b'$(x)"))
     assert words[3] == "m; rm -rf $HOME"
     assert "--no-trust-remote-code" in words
+
+
+def test_the_emulated_application_passes_the_schema_and_holds_the_gpus_of_the_bundle(folder: Path) -> None:
+    assert rendered(folder) == 0
+    document = emulated(read_document(folder / "out"), folder / "out", 10.0, 8123)
+    check_schema(document)
+    application = document["applications"][0]
+    widths = {pool["name"]: pool["tensor_parallel"] for pool in application["args"]["pools"]}
+    for deployment in application["deployments"]:
+        resources = deployment["ray_actor_options"].get("resources", {})
+        assert resources.get(GPU) == widths.get(deployment["name"])
+    assert document["http_options"] == {"host": "127.0.0.1", "port": 8123}
+    assert gpus_of(document) == 16
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["up", "out"], "not there yet"),
+        (["up", "nowhere", "--emulate"], "slackwise deploy render writes it"),
+        (["status", "out"], "nothing is up"),
+        (["down", "out"], "nothing is up"),
+    ],
+)
+def test_what_cannot_be_started_or_reached_is_said_in_one_line(
+    folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    assert rendered(folder) == 0
+    capsys.readouterr()
+    command, name, *options = arguments
+    assert run(["deploy", command, str(folder / name), *options]) == 2
+    complaint = capsys.readouterr().err
+    assert words in complaint
+    assert complaint.count("\n") == 1

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from slackwise.adapters.ray.hot import followed
-from slackwise.adapters.ray.provisioning import Decision, Guard, PoolSize
+from slackwise.adapters.ray.provisioning import Decision, Guard, PoolSize, interval_of
 from slackwise.adapters.ray.views import ArrivalLog, PoolState, capacities_of, views_of
 
 logger = logging.getLogger("ray.serve")
@@ -59,7 +59,7 @@ class Autoscaling:
                 self._turn(guard, log, capacities_of(bundle.winner, len(self.sizes)))
             except Exception:
                 logger.exception("slackwise: provisioning")
-            time.sleep(guard.interval_s)
+            time.sleep(interval_of(bundle.winner))
 
     def _turn(self, guard: Guard, log: ArrivalLog, capacities: Sequence[float]) -> None:
         states, now = [self.states.get(size.name) for size in self.sizes], time.time()

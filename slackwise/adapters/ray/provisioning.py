@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from slackwise.policies.bundle import Policies
 from slackwise.policies.declare import PROVISIONING
 from slackwise.policies.golden_plan import planned
 from slackwise.policies.provisioning.pool import Memory, PoolView
+from slackwise.policies.winner import Winner
 
 POLICY, HELD, FAILED = "policy", "a move is under way", "policy failed"
 """Why targets are what they are."""
@@ -59,11 +61,6 @@ class Guard:
         self.policies: Policies = policies
         self.memory: Memory = ()
 
-    @property
-    def interval_s(self) -> float:
-        """Seconds between two questions."""
-        return self.policies.policy(PROVISIONING).interval_s(self.policies.params(PROVISIONING))
-
     def decide(self, views: Sequence[PoolView], now: float) -> Decision:
         """What the pools should have now. Never raises: a policy that fails leaves the last good decision in force."""
         complaint = ""
@@ -110,3 +107,11 @@ class Guard:
         if spare:
             now[min(spare, key=lambda at: (missing[at], at))] -= 1
         return tuple(now), False
+
+
+def interval_of(winner: Winner) -> float:
+    """Seconds between two questions: as the bundle's settings say, else as its policy declares."""
+    said = winner.provisioning.get("interval_s")
+    if isinstance(said, int | float) and not isinstance(said, bool) and 0 < said < math.inf:
+        return float(said)
+    return winner.policies.policy(PROVISIONING).interval_s(winner.policies.params(PROVISIONING))

@@ -13,7 +13,7 @@ from ray.serve.request_router import PendingRequest, RequestRouter, RunningRepli
 
 from slackwise.adapters.ray.hot import followed
 from slackwise.adapters.ray.routing import Choice, PoolRouter
-from slackwise.adapters.ray.workload import Asked, work_for
+from slackwise.adapters.ray.workload import call_features, work_for
 
 MADE_S = "made_s"
 """Key of a replica's report that says when it was made, seconds since 1970."""
@@ -68,7 +68,7 @@ class PolicyRouter(ExactMatch, RequestRouter):
             report = replica.routing_stats or {}
             if MADE_S in report:
                 self.core.books.hear(name, report, float(report[MADE_S]))
-        choice = self.core.choose(self._features(pending_request, now), now)
+        choice = self.core.choose(call_features(self.work, pending_request.args[0]), now)
         self.chosen[id(pending_request)] = choice
         return [[named[choice.replica]]]
 
@@ -95,12 +95,3 @@ class PolicyRouter(ExactMatch, RequestRouter):
         late = [key for key, choice in self.chosen.items() if now - choice.now_s > UNCONFIRMED_S]
         for key in late:
             self.core.back(self.chosen.pop(key), now)
-
-    def _features(self, pending: PendingRequest, now: float) -> Any:
-        """REQUEST, shape (1,), of a call of the ingress."""
-        call = pending.args[0]
-        asked = Asked(({},) * int(call["images"]), int(call["characters"]), call["max_tokens"])
-        request = self.work.request(asked, float(call["arrival_s"]))
-        if call["kind"] == "encode":
-            return self.work.job(request)
-        return self.work.encoded(request) if call["encoded"] else request

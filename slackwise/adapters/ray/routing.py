@@ -54,7 +54,7 @@ class PoolRouter:
             raise InputError(f"no replica for {self.role}")
         at = self._cheapest(request, books.rows, now, self._params)
         seen = books.rows.copy() if self.recording else books.rows[:0]
-        call = books.send(at, self._brings(request), now)
+        call = books.send(at, brings(self.work, self.stages, request), now)
         return Choice(books.names[at], call, now, request, seen)
 
     def back(self, choice: Choice, now: float) -> None:
@@ -69,18 +69,25 @@ class PoolRouter:
         pattern["tightest_ttft_s"] = self.work.tightest_ttft_s
         return pattern
 
-    def _brings(self, request: Any) -> Any:
-        """What a call adds to the replica that gets it, INSTANCE, shape (1,)."""
-        brought, asked = np.zeros(1, INSTANCE), request[0]
-        job = int(asked["job_images"]) > 0
-        brought["waiting"] = 1
-        if job or self.stages & ENCODE:
-            brought["pending_images"] = asked["job_images"] if job else asked["images_left"]
-            tiles = int(asked["job_tiles"]) if job else int(asked["images_left"]) * int(asked["tiles_per_image"])
-            brought["pending_tiles"], brought["backlog_s"] = tiles, self.work.encode_s(tiles)
-        brought["pending_image_tokens"] = asked["job_image_tokens"] if job else asked["image_tokens"]
-        if not job and self.stages & PREFILL:
-            brought["pending_text_tokens"] = asked["text_tokens"]
-            brought["pending_prompt_tokens"] = asked["prompt_tokens_left"]
-            brought["backlog_s"] += asked["prefill_estimate_s"]
-        return brought
+
+def brings(work: Work, stages: int, request: Any) -> Any:
+    """What a call adds to an instance of these stages, INSTANCE, shape (1,)."""
+    brought, asked = np.zeros(1, INSTANCE), request[0]
+    job = int(asked["job_images"]) > 0
+    brought["waiting"] = 1
+    if job or stages & ENCODE:
+        brought["pending_images"] = asked["job_images"] if job else asked["images_left"]
+        tiles = int(asked["job_tiles"]) if job else int(asked["images_left"]) * int(asked["tiles_per_image"])
+        brought["pending_tiles"], brought["backlog_s"] = tiles, work.encode_s(tiles)
+    brought["pending_image_tokens"] = asked["job_image_tokens"] if job else asked["image_tokens"]
+    if not job and stages & PREFILL:
+        brought["pending_text_tokens"] = asked["text_tokens"]
+        brought["pending_prompt_tokens"] = asked["prompt_tokens_left"]
+        brought["backlog_s"] += asked["prefill_estimate_s"]
+    return brought
+
+
+def compile_routing(policies: Policies) -> None:
+    """Compile all that routes, so that the first request does not wait for it."""
+    for role in ("encode_routing", "routing", "decode_routing"):
+        cheapest(policies.policy(role))

@@ -158,3 +158,12 @@ def work_for(winner: Winner, tensor_parallel: int) -> Work:
     """Features for a bundle's model and GPU on so many GPUs an instance, by the roofline."""
     predicted = estimator(winner.model, winner.gpu, winner.cluster, tensor_parallel)
     return Work(predicted, class_objectives(winner.objectives, {}), tensor_parallel)
+
+
+def call_features(work: Work, call: Mapping[str, Any]) -> Any:
+    """REQUEST, shape (1,), of a call that the ingress sends: an encode job of one image, or the request itself."""
+    asked = Asked(({},) * int(call["images"]), int(call["characters"]), call["max_tokens"])
+    request = work.request(asked, float(call["arrival_s"]))
+    if call["kind"] == "encode":
+        return work.job(request)
+    return work.encoded(request) if call["encoded"] else request

@@ -1,0 +1,184 @@
+"""Start, look at and end the application that was rendered into a folder, on a local Ray or on a cluster's.
+
+A local Ray lives as long as `up` runs and listens on loopback alone. `status` and `down` reach the application through
+the address that `up` leaves in the folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slackwise.adapters.ray.hot import open_store
+from slackwise.adapters.ray.render import BUNDLE, SERVE
+from slackwise.adapters.ray.serve_config import APPLICATION
+from slackwise.errors import CheckError, InputError, LimitError
+from slackwise.files import read_json, write_text
+from slackwise.optional import require
+
+LEFT = "deployment.json"
+"""What `up` leaves in the folder."""
+
+CPUS_PER_REPLICA, GPU = 0.05, "emulated_gpu"
+PUSH_S = "1"
+"""Seconds between two reports of a replica to the controller; Ray reads it where it starts."""
+
+ENVIRONMENT = {"RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": PUSH_S, "RAY_USAGE_STATS_ENABLED": "0"}
+
+
+@dataclass(frozen=True)
+class Running:
+    """An application that is up."""
+
+    endpoint: str
+    dashboard: str
+
+    def client(self) -> Any:
+        """Ray's own client of the dashboard."""
+        sdk = require("ray.dashboard.modules.serve.sdk", "serve")
+        try:
+            return sdk.ServeSubmissionClient(self.dashboard)
+        except Exception as error:
+            raise InputError(f"no Ray answers at {self.dashboard}: {_line(error)}") from None
+
+
+def read_document(folder: Path) -> dict[str, Any]:
+    """The configuration in a rendered folder. Raises InputError if it is not there or cannot be read."""
+    yaml = require("yaml", "serve")
+    try:
+        document = yaml.safe_load((folder / SERVE).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read {folder / SERVE}: {error.strerror}; slackwise deploy render writes it") from None
+    except yaml.YAMLError:
+        raise InputError(f"{folder / SERVE} is not YAML") from None
+    if not isinstance(document, dict) or "applications" not in document:
+        raise InputError(f"{folder / SERVE} is no configuration of Ray Serve")
+    return document
+
+
+def emulated(document: dict[str, Any], folder: Path, speed: float, port: int | None = None) -> dict[str, Any]:
+    """The configuration with emulated replicas, each on as many emulated GPUs as a real one has."""
+    application = document["applications"][0]
+    bundle = str((folder / BUNDLE).absolute())
+    arguments = {**application["args"], "emulate": speed, "bundle": bundle}
+    width = {pool["name"]: pool["tensor_parallel"] for pool in arguments["pools"]}
+    deployments = [_on_emulated_gpus(each, width, bundle) for each in application["deployments"]]
+    changed = {**application, "args": arguments, "deployments": deployments}
+    if "autoscaling_policy" in application:
+        policy = application["autoscaling_policy"]
+        changed["autoscaling_policy"] = {**policy, "policy_kwargs": {**policy["policy_kwargs"], "bundle": bundle}}
+    http = {**document["http_options"], **({} if port is None else {"port": port})}
+    return {**document, "http_options": http, "applications": [changed]}
+
+
+def _on_emulated_gpus(deployment: dict[str, Any], width: dict[str, int], bundle: str) -> dict[str, Any]:
+    name, options = deployment["name"], {"num_cpus": CPUS_PER_REPLICA}
+    if name not in width:
+        return {**deployment, "ray_actor_options": options}
+    router = deployment["request_router_config"]
+    router = {**router, "request_router_kwargs": {**router["request_router_kwargs"], "bundle": bundle}}
+    return {
+        **deployment,
+        "ray_actor_options": {**options, "resources": {GPU: width[name]}},
+        "request_router_config": router,
+    }
+
+
+def gpus_of(document: dict[str, Any]) -> int:
+    """GPUs that the application may hold."""
+    application = document["applications"][0]
+    if "autoscaling_policy" in application:
+        return int(application["autoscaling_policy"]["policy_kwargs"]["gpu_budget"])
+    return sum(int(pool["instances"]) * int(pool["tensor_parallel"]) for pool in application["args"]["pools"])
+
+
+@contextmanager
+def local_ray(gpus: int) -> Iterator[str]:
+    """A Ray of this process on loopback with emulated GPUs; its dashboard's address."""
+    os.environ.update(ENVIRONMENT)
+    ray = require("ray", "serve")
+    context = ray.init(
+        address="local",
+        _node_ip_address="127.0.0.1",
+        num_cpus=max(2, os.cpu_count() or 2),
+        resources={GPU: gpus},
+        include_dashboard=True,
+        dashboard_host="127.0.0.1",
+        log_to_driver=False,
+        object_store_memory=200 * 2**20,
+    )
+    try:
+        yield f"http://{context.dashboard_url}"
+    finally:
+        ray.shutdown()
+
+
+def bring_up(
+    document: dict[str, Any], folder: Path, dashboard: str, say: Callable[[str], None], limit_s: float
+) -> Running:
+    """Deploy on the Ray that this process is connected to and wait until it is healthy.
+
+    Raises CheckError if Ray gives up on it, LimitError if it is not healthy within `limit_s`.
+    """
+    open_store((folder / BUNDLE).read_text(encoding="utf-8"))
+    http = document["http_options"]
+    running = Running(f"http://{http['host']}:{http['port']}/v1", dashboard)
+    serve = require("ray.serve", "serve")
+    serve.start(proxy_location=document["proxy_location"], http_options=http)
+    client = running.client()
+    client.deploy_applications(document)
+    write_text(folder / LEFT, json.dumps({"endpoint": running.endpoint, "dashboard": dashboard}) + "\n")
+    began, said = time.monotonic(), ""
+    while True:
+        found = status_of(client)
+        line = ", ".join(f"{name} {pool['running']}/{pool['target']}" for name, pool in found["pools"].items())
+        if (line := f"{found['status']}: {line}") != said:
+            say(said := line)
+        if found["status"] == "RUNNING":
+            return running
+        if found["status"] in ("DEPLOY_FAILED", "UNHEALTHY"):
+            raise CheckError(f"Ray Serve gave up: {found['message'][:300]}")
+        if time.monotonic() - began > limit_s:
+            raise LimitError(f"not healthy after {limit_s:g} s: {line}")
+        time.sleep(0.5)
+
+
+def status_of(client: Any) -> dict[str, Any]:
+    """Status of the application, and running and target replicas of its pools."""
+    application = client.get_serve_details()["applications"].get(APPLICATION)
+    if application is None:
+        return {"status": "NOT_THERE", "message": "", "pools": {}}
+    pools = {name: _replicas(each) for name, each in application["deployments"].items()}
+    return {"status": application["status"], "message": " ".join(application["message"].split()), "pools": pools}
+
+
+def _replicas(deployment: dict[str, Any]) -> dict[str, Any]:
+    running = sorted(each["replica_id"] for each in deployment["replicas"] if each["state"] == "RUNNING")
+    return {"running": len(running), "target": deployment["target_num_replicas"], "replicas": running}
+
+
+def left_in(folder: Path) -> Running:
+    """The application that `up` left in a folder. Raises InputError if there is none."""
+    path = folder / LEFT
+    if not path.exists():
+        raise InputError(f"nothing is up in {folder}: slackwise deploy up starts it")
+    document = read_json(path)
+    if not isinstance(document, dict) or not {"endpoint", "dashboard"} <= document.keys():
+        raise InputError(f"{path} is not what slackwise deploy up leaves")
+    return Running(str(document["endpoint"]), str(document["dashboard"]))
+
+
+def bring_down(folder: Path) -> None:
+    """Delete the application that was left in a folder; a local Ray ends with the `up` that started it."""
+    left_in(folder).client().delete_applications()
+    (folder / LEFT).unlink()
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

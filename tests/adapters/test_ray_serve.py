@@ -1,0 +1,153 @@
+"""The whole path on a local Ray with emulated replicas; minutes, so only where it is asked for: make test-ray."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+if os.environ.get("SLACKWISE_TEST_RAY") != "1":
+    pytest.skip("make test-ray", allow_module_level=True)
+
+import httpx
+
+from slackwise.adapters.ray import up as ray_up
+from slackwise.adapters.ray.hot import open_store
+from slackwise.adapters.ray.render import render, write_files
+from slackwise.adapters.ray.target import Target
+from slackwise.policies.winner import Winner
+from slackwise.simulator import Cluster, Pool, isolated, preset
+
+MODEL, GPU, GPUS, SPEED = "LLaVA-OneVision-7B", "A100-80GB", 5, 20.0
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
+
+
+def winner_of(image: int, text: int) -> Winner:
+    """2 encoders and 1 text instance on 5 GPUs; wanted are so many."""
+    cluster = Cluster(MODEL, GPU, (Pool("E", 2), Pool("PD", 1)))
+    wanted = ["provisioning=fixed_ratio", f"provisioning.image={image}", f"provisioning.text={text}"]
+    policies = preset("modserve", MODEL, GPU, 8).policies.changed(["encode_routing=least_padded_tiles", *wanted])
+    document = asdict(cluster) | {"topology": cluster.topology}
+    settings = {"interval_s": 1.0, "gpu_cap": GPUS}
+    return Winner(policies, MODEL, GPU, document, isolated(cluster).to_json(), {}, settings)
+
+
+@dataclass
+class Live:
+    """A running application."""
+
+    endpoint: str
+    client: Any
+    folder: Path
+
+    def ask(self, images: int, limit_s: float = 60.0, **more: Any) -> httpx.Response:
+        content = [{"type": "text", "text": "what is this?"}, *[IMAGE] * images]
+        body = {"model": "m", "messages": [{"role": "user", "content": content}], "max_tokens": 4, **more}
+        return httpx.post(f"{self.endpoint}/chat/completions", json=body, timeout=limit_s)
+
+    def pools(self) -> dict[str, Any]:
+        found: dict[str, Any] = ray_up.status_of(self.client)["pools"]
+        return found
+
+    def wait(self, e: int, pd: int, limit_s: float = 180.0) -> dict[str, Any]:
+        until = time.monotonic() + limit_s
+        while True:
+            pools = self.pools()
+            if (pools["e"]["running"], pools["pd"]["running"]) == (e, pd):
+                return pools
+            assert time.monotonic() < until, pools
+            time.sleep(0.3)
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    folder = tmp_path_factory.mktemp("deployed")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    write_files(render(winner_of(2, 1), Target("m", GPUS, images_per_request=8, body_bytes=65536), folder), folder)
+    document = ray_up.emulated(ray_up.read_document(folder), folder, SPEED, port)
+    with ray_up.local_ray(ray_up.gpus_of(document)) as dashboard:
+        running = ray_up.bring_up(document, folder, dashboard, print, 240.0)
+        yield Live(running.endpoint, running.client(), folder)
+        ray_up.bring_down(folder)
+
+
+def test_a_text_only_request_bypasses_the_encoders(live: Live) -> None:
+    reply = live.ask(0)
+    assert reply.status_code == 200
+    assert reply.json()["slackwise"]["encoders"] == []
+    assert reply.json()["usage"]["completion_tokens"] == 4
+
+
+@pytest.mark.parametrize("images", [1, 2, 8])
+def test_every_image_is_a_call_of_its_own_and_all_are_answered(live: Live, images: int) -> None:
+    served = live.ask(images).json()["slackwise"]
+    assert len(served["encoders"]) == images
+    assert set(served["encoders"]) <= set(live.pools()["e"]["replicas"])
+    assert served["text"] in live.pools()["pd"]["replicas"]
+    assert len(set(served["encoders"])) == min(images, 2), "the calls of one request went to one encoder"
+
+
+def test_many_requests_with_siblings_are_all_answered(live: Live) -> None:
+    async def everyone() -> list[int]:
+        content = [{"type": "text", "text": "x"}, *[IMAGE] * 3]
+        body = {"messages": [{"role": "user", "content": content}], "max_tokens": 2}
+        async with httpx.AsyncClient(timeout=120.0, limits=httpx.Limits(max_connections=100)) as http:
+            posts = [http.post(f"{live.endpoint}/chat/completions", json=body) for _ in range(40)]
+            return [reply.status_code for reply in await asyncio.gather(*posts)]
+
+    assert asyncio.run(everyone()) == [200] * 40
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 400),
+        (b"{", 400),
+        (b"[" * 30000, 400),
+        (b"\xff\xfe", 400),
+        (b"null", 400),
+        (b'{"messages": [{"role": "user", "content": [{"type": {}}]}]}', 400),
+        (b'{"messages": [{"role": "user", "content": "x"}], "max_tokens": 1e400}', 400),
+        (json.dumps({"messages": [{"content": [IMAGE] * 9}]}).encode(), 400),
+        (b'"' + b"x" * 70000 + b'"', 413),
+    ],
+)
+def test_what_is_no_request_is_the_clients_error(live: Live, body: bytes, status: int) -> None:
+    reply = httpx.post(f"{live.endpoint}/chat/completions", content=body, timeout=30.0)
+    assert reply.status_code == status
+    assert "error" in reply.json()
+
+
+def test_a_new_bundle_changes_the_fleet_and_keeps_its_replicas(live: Live) -> None:
+    before = live.wait(2, 1)
+    open_store(json.dumps(winner_of(3, 1).to_dict()))
+    grown = live.wait(3, 1)
+    assert set(before["e"]["replicas"]) < set(grown["e"]["replicas"])
+    assert before["pd"]["replicas"] == grown["pd"]["replicas"]
+    open_store(json.dumps(winner_of(2, 1).to_dict()))
+    back = live.wait(2, 1)
+    assert before["pd"]["replicas"] == back["pd"]["replicas"]
+    assert live.ask(2).status_code == 200
+
+
+def test_a_killed_encoder_costs_no_more_than_an_answer_that_says_so(live: Live) -> None:
+    import ray
+
+    victim = live.wait(2, 1)["e"]["replicas"][0]
+    actors = ray.util.list_named_actors(all_namespaces=True)
+    name = next(each for each in actors if victim in each["name"])
+    ray.kill(ray.get_actor(name["name"], namespace=name["namespace"]))
+    statuses = {live.ask(3).status_code for _ in range(5)}
+    assert statuses <= {200, 503}
+    live.wait(2, 1)
+    assert live.ask(3).status_code == 200
