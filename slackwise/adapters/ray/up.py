@@ -1,7 +1,7 @@
 """Start, look at and end the application that was rendered into a folder, on a local Ray or on a cluster's.
 
-A local Ray lives as long as `up` runs and listens on loopback alone. `status` and `down` reach the application through
-the address that `up` leaves in the folder.
+A local Ray lives as long as `up` runs. Its endpoint and dashboard listen on loopback; the ports among its processes do
+not, and ask for Ray's token. `status` and `down` reach the application through the address that `up` leaves.
 """
 
 from __future__ import annotations
@@ -29,7 +29,11 @@ CPUS_PER_REPLICA, GPU = 0.05, "emulated_gpu"
 PUSH_S = "1"
 """Seconds between two reports of a replica to the controller; Ray reads it where it starts."""
 
-ENVIRONMENT = {"RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": PUSH_S, "RAY_USAGE_STATS_ENABLED": "0"}
+ENVIRONMENT = {
+    "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": PUSH_S,
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",  # a slower proxy is replaced: on a busy machine always
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,6 @@ def local_ray(gpus: int) -> Iterator[str]:
     ray = require("ray", "serve")
     context = ray.init(
         address="local",
-        _node_ip_address="127.0.0.1",
         num_cpus=max(2, os.cpu_count() or 2),
         resources={GPU: gpus},
         include_dashboard=True,
