@@ -6,6 +6,8 @@ import asyncio
 import json
 import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -151,3 +153,12 @@ def test_a_killed_encoder_costs_no_more_than_an_answer_that_says_so(live: Live) 
     assert statuses <= {200, 503}
     live.wait(2, 1)
     assert live.ask(3).status_code == 200
+
+
+def test_status_answers_in_another_process(live: Live) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_MODE"}
+    program = "import sys; from slackwise.cli.main import main; main(sys.argv[1:])"
+    command = [sys.executable, "-W", "ignore", "-c", program, "deploy", "status", str(live.folder), "--json"]
+    answered = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert answered.returncode == 0, answered.stderr
+    assert json.loads(answered.stdout)["pools"]["pd"]["running"] == 1

@@ -45,6 +45,7 @@ class Running:
 
     def client(self) -> Any:
         """Ray's own client of the dashboard."""
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # a local Ray asks for it; other processes have to be told
         sdk = require("ray.dashboard.modules.serve.sdk", "serve")
         try:
             return sdk.ServeSubmissionClient(self.dashboard)
