@@ -32,9 +32,9 @@ BUGS: dict[str, tuple[str, str, str, dict[str, str]]] = {
     ),
     "the true output is in the record from the start": (
         "workload.py",
-        "    progress.target_tokens = requests.prompt_tokens\n",
-        "    progress.target_tokens = requests.prompt_tokens\n"
-        "    requests.output_estimate_tokens = progress.output_tokens\n",
+        '    progress["target_tokens"] = requests["prompt_tokens"]\n',
+        '    progress["target_tokens"] = requests["prompt_tokens"]\n'
+        '    requests["output_estimate_tokens"] = progress["output_tokens"]\n',
         {"secrecy": "output_estimate_tokens"},
     ),
     "a preempted decode leaves a token in the KV cache": (
