@@ -172,6 +172,15 @@ def attainment(jobs: list[Job], ttft_s: NDArray[np.float64]) -> float:
     return float(np.mean(ttft_s <= np.array([job.objective_s for job in jobs])))
 
 
+def overtakes(jobs: list[Job], ttft_s: NDArray[np.float64]) -> dict[str, int]:
+    """Pairs whose later arrival got its first token first: by whoever was due earlier, and by others."""
+    arrival_s = np.array([job.arrival_s for job in jobs])
+    due_s, first_s = arrival_s + np.array([job.objective_s for job in jobs]), arrival_s + ttft_s
+    overtook = (arrival_s[:, None] > arrival_s) & (first_s[:, None] < first_s)
+    earlier = due_s[:, None] < due_s
+    return {"by_earlier_deadline": int((overtook & earlier).sum()), "by_others": int((overtook & ~earlier).sum())}
+
+
 def compare(folder: Path, count: int, load: float, seed: int, options: dict[str, Any]) -> dict[str, Any]:
     """Measure, fit, and serve the same jobs in the engine and in virtual time by fcfs and least_slack."""
     model = tiny_model(folder / "model", longest=LONGEST, layers=4, hidden=256)
@@ -191,6 +200,7 @@ def compare(folder: Path, count: int, load: float, seed: int, options: dict[str,
             "tokens": theirs.tokens,
             "tokens_wanted": sum(job.output_tokens for job in jobs),
             "fallbacks": theirs.fallbacks,
+            "overtakes": overtakes(jobs, theirs.ttft_s),
         }
     for who in ("simulated", "engine"):
         gains = [found[batching]["attainment"][who] for batching in ("fcfs", "least_slack")]
