@@ -13,8 +13,9 @@ import pytest
 from slackwise.adapters.ray.commands import engine_arguments
 from slackwise.adapters.ray.fleet import FleetPool, fleet_of, placed
 from slackwise.adapters.ray.llm_d import endpoint_picker
+from slackwise.adapters.ray.render import render
 from slackwise.adapters.ray.serve_config import check_schema, serve_config, serve_schema
-from slackwise.adapters.ray.target import Target, read_target
+from slackwise.adapters.ray.target import Target, key_of, read_target
 from slackwise.adapters.ray.up import GPU, emulated, gpus_of, read_document
 from slackwise.cli.main import run
 from slackwise.errors import InputError
@@ -254,3 +255,13 @@ def test_what_cannot_be_started_or_reached_is_said_in_one_line(
     complaint = capsys.readouterr().err
     assert words in complaint
     assert complaint.count("\n") == 1
+
+
+def test_the_key_is_handed_to_engines_by_its_variable_alone(tmp_path: Path) -> None:
+    files = render(winner_of(), Target("m", 64, api_key_env="OUR_KEY"), tmp_path).files
+    lines = [line for line in files["vllm-serve.txt"].splitlines() if line and not line.startswith("#")]
+    assert all(line.startswith('VLLM_API_KEY="$OUR_KEY" ') for line in lines)
+    with pytest.raises(InputError, match="holds no key"):
+        key_of("OUR_KEY", {"OUR_KEY": " "})
+    with pytest.raises(InputError, match="no name"):
+        Target("m", 64, api_key_env="$(ls)")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,9 @@ from slackwise.adapters.ray.target import Target
 from slackwise.policies.winner import Winner
 from slackwise.simulator import Cluster, Pool, isolated, preset
 
-MODEL, GPU, GPUS, SPEED = "LLaVA-OneVision-7B", "A100-80GB", 5, 20.0
+MODEL, GPU, GPUS, SPEED = "LLaVA-OneVision-7B", "A100-80GB", 5, 2.0
+KEY_NAME, KEY = "SLACKWISE_TEST_KEY", "open sesame"
+HEADERS = {"Authorization": f"Bearer {KEY}"}
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
 
 
@@ -42,6 +45,21 @@ def winner_of(image: int, text: int) -> Winner:
     return Winner(policies, MODEL, GPU, document, isolated(cluster).to_json(), {}, settings)
 
 
+def body(images: int, **more: Any) -> dict[str, Any]:
+    """A chat request of so many images."""
+    content = [{"type": "text", "text": "what is this?"}, *[IMAGE] * images]
+    return {"model": "m", "messages": [{"role": "user", "content": content}], "max_tokens": 4, **more}
+
+
+def actor_of(replica: str) -> Any:
+    """The actor of a replica by its id."""
+    import ray
+
+    actors = ray.util.list_named_actors(all_namespaces=True)
+    name = next(each for each in actors if replica in each["name"])
+    return ray.get_actor(name["name"], namespace=name["namespace"])
+
+
 @dataclass
 class Live:
     """A running application."""
@@ -51,9 +69,25 @@ class Live:
     folder: Path
 
     def ask(self, images: int, limit_s: float = 60.0, **more: Any) -> httpx.Response:
-        content = [{"type": "text", "text": "what is this?"}, *[IMAGE] * images]
-        body = {"model": "m", "messages": [{"role": "user", "content": content}], "max_tokens": 4, **more}
-        return httpx.post(f"{self.endpoint}/chat/completions", json=body, timeout=limit_s)
+        return httpx.post(
+            f"{self.endpoint}/chat/completions", json=body(images, **more), timeout=limit_s, headers=HEADERS
+        )
+
+    @contextmanager
+    def stream(self, images: int, **more: Any) -> Iterator[Iterator[str]]:
+        """The events of a stream, without `data: `."""
+        asked = body(images, stream=True, **more)
+        there = httpx.stream("POST", f"{self.endpoint}/chat/completions", json=asked, timeout=60.0, headers=HEADERS)
+        with there as reply:
+            assert reply.status_code == 200, reply.read()
+            yield (line.removeprefix("data: ") for line in reply.iter_lines() if line)
+
+    def reports(self, pool: str) -> list[dict[str, Any]]:
+        """What the replicas of a pool tell routers, asked of them."""
+        import ray
+
+        named = [(replica, actor_of(replica)) for replica in self.pools()[pool]["replicas"]]
+        return [ray.get(actor.record_routing_stats.remote(), timeout=30) for _, actor in named]
 
     def pools(self) -> dict[str, Any]:
         found: dict[str, Any] = ray_up.status_of(self.client)["pools"]
@@ -75,7 +109,9 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    write_files(render(winner_of(2, 1), Target("m", GPUS, images_per_request=8, body_bytes=65536), folder), folder)
+    os.environ[KEY_NAME] = KEY
+    target = Target("m", GPUS, images_per_request=8, body_bytes=65536, api_key_env=KEY_NAME)
+    write_files(render(winner_of(2, 1), target, folder), folder)
     document = ray_up.emulated(ray_up.read_document(folder), folder, SPEED, port)
     with ray_up.local_ray(ray_up.gpus_of(document)) as dashboard:
         running = ray_up.bring_up(document, folder, dashboard, print, 240.0)
@@ -101,17 +137,17 @@ def test_every_image_is_a_call_of_its_own_and_all_are_answered(live: Live, image
 
 def test_many_requests_with_siblings_are_all_answered(live: Live) -> None:
     async def everyone() -> list[int]:
-        content = [{"type": "text", "text": "x"}, *[IMAGE] * 3]
-        body = {"messages": [{"role": "user", "content": content}], "max_tokens": 2}
-        async with httpx.AsyncClient(timeout=120.0, limits=httpx.Limits(max_connections=100)) as http:
-            posts = [http.post(f"{live.endpoint}/chat/completions", json=body) for _ in range(40)]
+        limits = httpx.Limits(max_connections=100)
+        async with httpx.AsyncClient(timeout=120.0, limits=limits, headers=HEADERS) as http:
+            asked = body(3, max_tokens=2)
+            posts = [http.post(f"{live.endpoint}/chat/completions", json=asked) for _ in range(40)]
             return [reply.status_code for reply in await asyncio.gather(*posts)]
 
     assert asyncio.run(everyone()) == [200] * 40
 
 
 @pytest.mark.parametrize(
-    ("body", "status"),
+    ("junk", "status"),
     [
         (b"", 400),
         (b"{", 400),
@@ -124,10 +160,55 @@ def test_many_requests_with_siblings_are_all_answered(live: Live) -> None:
         (b'"' + b"x" * 70000 + b'"', 413),
     ],
 )
-def test_what_is_no_request_is_the_clients_error(live: Live, body: bytes, status: int) -> None:
-    reply = httpx.post(f"{live.endpoint}/chat/completions", content=body, timeout=30.0)
+def test_what_is_no_request_is_the_clients_error(live: Live, junk: bytes, status: int) -> None:
+    reply = httpx.post(f"{live.endpoint}/chat/completions", content=junk, timeout=30.0, headers=HEADERS)
     assert reply.status_code == status
     assert "error" in reply.json()
+
+
+def test_who_has_no_key_is_turned_away_and_the_key_is_in_no_file(live: Live) -> None:
+    url = f"{live.endpoint}/chat/completions"
+    assert httpx.post(url, json=body(1), timeout=30.0).status_code == 401
+    assert httpx.post(url, json=body(1), timeout=30.0, headers={"Authorization": "Bearer x"}).status_code == 401
+    assert not any(KEY in each.read_text() for each in live.folder.iterdir())
+
+
+@pytest.mark.parametrize("images", [0, 1, 3])
+def test_an_answer_is_streamed_as_its_tokens_come(live: Live, images: int) -> None:
+    with live.stream(images, max_tokens=9, stream_options={"include_usage": True}) as events:
+        *lines, end = events
+    assert end == "[DONE]"
+    *chunks, usage = [json.loads(each) for each in lines]
+    assert len(chunks[0]["slackwise"]["encoders"]) == images
+    assert chunks[-1]["choices"][0]["finish_reason"] == "length"
+    text = "".join(each["choices"][0]["delta"]["content"] for each in chunks)
+    assert len(text.split()) == usage["usage"]["completion_tokens"] == 9
+    assert len(chunks) > 2
+
+
+def test_a_client_that_hangs_up_frees_its_replica(live: Live) -> None:
+    began = time.monotonic()
+    with live.stream(0, max_tokens=209) as events:
+        list(events)
+    whole_s = time.monotonic() - began
+    with live.stream(0, max_tokens=209) as events:
+        next(events)
+        assert live.reports("pd")[0]["running"] == 1
+    began = time.monotonic()
+    while live.reports("pd")[0]["running"]:
+        assert time.monotonic() - began < whole_s / 2, "the replica went on without its client"
+
+
+def test_a_text_replica_lost_in_a_stream_ends_it_with_an_error(live: Live) -> None:
+    import ray
+
+    with live.stream(1, max_tokens=209) as events:
+        assert "choices" in json.loads(next(events))
+        ray.kill(actor_of(live.wait(2, 1)["pd"]["replicas"][0]))
+        last = json.loads(list(events)[-1])
+    assert last["error"]["code"] == 503
+    live.wait(2, 1)
+    assert live.ask(1).status_code == 200
 
 
 def test_a_new_bundle_changes_the_fleet_and_keeps_its_replicas(live: Live) -> None:
@@ -145,10 +226,7 @@ def test_a_new_bundle_changes_the_fleet_and_keeps_its_replicas(live: Live) -> No
 def test_a_killed_encoder_costs_no_more_than_an_answer_that_says_so(live: Live) -> None:
     import ray
 
-    victim = live.wait(2, 1)["e"]["replicas"][0]
-    actors = ray.util.list_named_actors(all_namespaces=True)
-    name = next(each for each in actors if victim in each["name"])
-    ray.kill(ray.get_actor(name["name"], namespace=name["namespace"]))
+    ray.kill(actor_of(live.wait(2, 1)["e"]["replicas"][0]))
     statuses = {live.ask(3).status_code for _ in range(5)}
     assert statuses <= {200, 503}
     live.wait(2, 1)

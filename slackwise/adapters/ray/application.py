@@ -1,20 +1,24 @@
-"""What `import_path` of the rendered configuration names: the application of Ray Serve, with emulated replicas."""
+"""What `import_path` of the rendered configuration names: the application of Ray Serve."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import AsyncGenerator
 from pathlib import Path as File
 from typing import Any
 
 from ray import serve
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, RayServeException
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from slackwise.adapters.ray.emulated import ANSWER, EmulatedReplica
+from slackwise.adapters.ray.emulated import EmulatedReplica
 from slackwise.adapters.ray.hot import parse_bundle
-from slackwise.adapters.ray.ingress import Path, answer, refusal
+from slackwise.adapters.ray.ingress import Endpoint, Reply, failed
+from slackwise.adapters.ray.path import Path
 from slackwise.adapters.ray.routing import compile_routing
+from slackwise.adapters.ray.target import key_of
 from slackwise.errors import InputError
 
 INGRESS = "ingress"
@@ -25,21 +29,37 @@ class Ingress:
 
     def __init__(self, arguments: dict[str, Any], handles: dict[str, Any], text: str) -> None:
         compile_routing(parse_bundle(text).policies)
-        self.arguments, self.handles = arguments, handles
-        self.path = Path(arguments["pools"], self._call)
+        self.encoders = {name: handle.options(method_name="encode") for name, handle in handles.items()}
+        self.texts = {name: handle.options(method_name="generate", stream=True) for name, handle in handles.items()}
+        path = Path(arguments["pools"], self._encode, self._generate)
+        self.endpoint = Endpoint(path, arguments, key_of(arguments.get("api_key_env"), os.environ), explain)
 
-    async def __call__(self, request: Request) -> JSONResponse:
-        try:
-            reply = await answer(request, self.path, self.arguments, ANSWER)
-        except BackPressureError:
-            reply = refusal(429, "all replicas are full")
-        except (RayError, RayServeException):
-            reply = refusal(503, "a replica was lost while it served this request: try again")
-        return JSONResponse(reply.document, status_code=reply.status)
+    async def __call__(self, request: Request) -> Response:
+        reply = await self.endpoint.answer(request)
+        if isinstance(reply, Reply):
+            return JSONResponse(reply.document, status_code=reply.status, headers=reply.headers)
+        return StreamingResponse(reply.events, media_type="text/event-stream")
 
-    async def _call(self, pool: str, call: dict[str, Any]) -> dict[str, Any]:
-        answered: dict[str, Any] = await self.handles[pool].remote(call)
+    async def _encode(self, pool: str, call: dict[str, Any]) -> dict[str, Any]:
+        answered: dict[str, Any] = await self.encoders[pool].remote(call)
         return answered
+
+    async def _generate(self, pool: str, call: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        pieces = self.texts[pool].remote(call)
+        try:
+            async for piece in pieces:
+                yield piece
+        finally:
+            pieces.cancel()  # the client may have gone: the replica is free at once
+
+
+def explain(error: Exception) -> tuple[int, str]:
+    """Status and words for what Ray raises."""
+    if isinstance(error, BackPressureError):
+        return 429, "all replicas are full"
+    if isinstance(error, RayError | RayServeException) and not isinstance(error, RayTaskError):
+        return 503, "a replica was lost while it served this request: try again"
+    return failed(error)
 
 
 def build(args: dict[str, Any]) -> Any:

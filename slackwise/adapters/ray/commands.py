@@ -48,7 +48,8 @@ def command(placed: Placed, port: int, target: Target, bundle: str) -> str:
     for name, value in engine_arguments(placed.pool, target, bundle).items():
         words += _option(name, value)
     gpus = ",".join(map(str, placed.gpus))
-    return f"CUDA_VISIBLE_DEVICES={gpus} {shlex.join(words)}"
+    key = "" if target.api_key_env is None else f'VLLM_API_KEY="${target.api_key_env}" '
+    return f"{key}CUDA_VISIBLE_DEVICES={gpus} {shlex.join(words)}"
 
 
 def _option(name: str, value: Any) -> list[str]:

@@ -1,24 +1,30 @@
-"""The way of a chat request over the pools: its images at once to the encoders, one call each, then the text pool.
+"""What the endpoint answers: OpenAI's chat completions, whole or streamed, the model's name, and health.
 
-A request without images goes to the text pool straight away. Sizes are limited, and what is no chat request is answered
-with a client's error and nothing else.
+Who has no key is turned away, sizes are limited, and what is no chat request is answered with a client's error and
+nothing else. A stream that fails ends with an event that says so.
 """
 
 from __future__ import annotations
 
-import asyncio
+import hmac
 import json
+import logging
 import time
-import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
 from typing import Any
 
+from slackwise.adapters.ray.chat import DONE, Chat, event, failure
+from slackwise.adapters.ray.path import Path, Piece, ReplicaError
 from slackwise.adapters.ray.workload import Asked, read_chat
 from slackwise.errors import InputError
-from slackwise.policies.features import DECODE, ENCODE, PREFILL
+
+logger = logging.getLogger("ray.serve")
 
 CHAT, HEALTH, MODELS = "/v1/chat/completions", "/health", "/v1/models"
+
+LOST = "the answer ended before its end: try again"
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,20 @@ class Reply:
 
     status: int
     document: dict[str, Any]
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """An answer as server-sent events; close them when the client has gone."""
+
+    events: AsyncGenerator[bytes, None]
+
+
+def failed(error: Exception) -> tuple[int, str]:
+    """Status and words for an error that nobody expected; the log has the rest."""
+    logger.error("slackwise: a request failed", exc_info=error)
+    return 500, "the server failed"
 
 
 class TooLargeError(InputError):
@@ -35,7 +55,13 @@ class TooLargeError(InputError):
 
 def refusal(status: int, message: str) -> Reply:
     """An error as OpenAI's API writes it."""
-    return Reply(status, {"error": {"message": message, "type": "invalid_request_error", "code": status}})
+    return Reply(status, failure(status, message), {"WWW-Authenticate": "Bearer"} if status == 401 else {})
+
+
+def authorised(header: str | None, key: str) -> bool:
+    """Whether an Authorization header brings the key; the comparison takes as long for a wrong one."""
+    scheme, _, given = (header or "").partition(" ")
+    return hmac.compare_digest(given.strip().encode(), key.encode()) and scheme.lower() == "bearer"
 
 
 async def read_body(request: Any, most_bytes: int) -> Any:
@@ -52,69 +78,78 @@ async def read_body(request: Any, most_bytes: int) -> Any:
         raise InputError("the body is not JSON") from None
 
 
-class Path:
-    """Which pool does what: `call(pool name, call)` sends one and waits for its answer."""
+@dataclass(frozen=True)
+class Endpoint:
+    """The path of requests, the arguments of the application, and the key that clients have to bring (None: none).
 
-    def __init__(self, pools: Any, call: Any) -> None:
-        stages = {pool["name"]: int(pool["stages"]) for pool in pools}
-        self.call = call
-        self.encoders = _first(stages, ENCODE, PREFILL | DECODE)
-        self.prefill, self.decode = _first(stages, PREFILL, 0), _first(stages, DECODE, PREFILL)
-        if self.prefill is None:
-            raise InputError("a path needs a pool that prefills")
+    `explain` gives status and words for what the path raises.
+    """
 
-    async def serve(self, asked: Asked, arrival_s: float) -> dict[str, Any]:
-        """Who served the request and when its first token came, seconds after `arrival_s`."""
-        facts = {"images": len(asked.images), "characters": asked.characters, "max_tokens": asked.max_tokens}
-        call = {**facts, "arrival_s": arrival_s, "kind": "text", "encoded": False}
-        encoded_by: list[str] = []
-        if asked.images and self.encoders is not None:
-            jobs = [self.call(self.encoders, {**call, "kind": "encode"}) for _ in asked.images]
-            encoded_by = [each["replica"] for each in await asyncio.gather(*jobs)]
-            call["encoded"] = True
-        sent_s = time.time()
-        answer = await self.call(self.prefill, call)
-        first_s = sent_s - arrival_s + answer["first_s"]
-        served = {"encoders": encoded_by, "text": answer["replica"], "first_s": first_s, "tokens": answer["tokens"]}
-        if self.decode is not None:
-            last = await self.call(self.decode, call)
-            served |= {"decode": last["replica"], "tokens": last["tokens"]}
-        return served
+    path: Path
+    arguments: Mapping[str, Any]
+    key: str | None = None
+    explain: Callable[[Exception], tuple[int, str]] = failed
 
+    async def answer(self, request: Any) -> Reply | Streamed:
+        """The answer to a Starlette request."""
+        route, name = request.url.path, self.arguments["served_name"]
+        if route == HEALTH:
+            return Reply(200, {"status": "ok"})
+        if self.key is not None and not authorised(request.headers.get("authorization"), self.key):
+            return refusal(401, "a key is needed: Authorization: Bearer KEY")
+        if route == MODELS:
+            return Reply(200, {"object": "list", "data": [{"id": name, "object": "model"}]})
+        if route != CHAT:
+            return refusal(404, "no such path")
+        if request.method != "POST":
+            return refusal(405, "POST a chat request")
+        arrival_s = time.time()
+        try:
+            body = await read_body(request, self.arguments["body_bytes"])
+            asked = read_chat(body, self.arguments["images_per_request"])
+        except InputError as error:
+            return refusal(413 if isinstance(error, TooLargeError) else 400, str(error))
+        pieces, chat = self.path.pieces(asked, body, arrival_s), Chat(name, arrival_s)
+        return await (self._stream(pieces, chat, asked) if asked.stream else self._whole(pieces, chat))
 
-def _first(stages: Mapping[str, int], wanted: int, unwanted: int) -> str | None:
-    return next((name for name, bits in stages.items() if bits & wanted and not bits & unwanted), None)
+    async def _whole(self, pieces: AsyncGenerator[Piece, None], chat: Chat) -> Reply:
+        try:
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    chat.take(piece)
+        except Exception as error:
+            return refusal(*self._words(error))
+        return Reply(200, chat.completion()) if chat.finished else refusal(503, LOST)
 
+    async def _stream(self, pieces: AsyncGenerator[Piece, None], chat: Chat, asked: Asked) -> Reply | Streamed:
+        """The stream once its first piece is there: before that an error has a status of its own."""
+        try:
+            first = await anext(pieces)
+        except StopAsyncIteration:
+            return refusal(503, LOST)
+        except Exception as error:
+            return refusal(*self._words(error))
+        return Streamed(self._events(first, pieces, chat, asked.include_usage))
 
-def completion(served: Mapping[str, Any], model: str, answer: str, arrival_s: float) -> dict[str, Any]:
-    """A chat completion as OpenAI's API writes it, with the replicas that served it under `slackwise`."""
-    choice = {"index": 0, "message": {"role": "assistant", "content": answer}, "finish_reason": "length"}
-    return {
-        "id": f"chatcmpl-{uuid.uuid4().hex}",
-        "object": "chat.completion",
-        "created": int(arrival_s),
-        "model": model,
-        "choices": [choice],
-        "usage": {"completion_tokens": served["tokens"]},
-        "slackwise": dict(served),
-    }
+    async def _events(
+        self, first: Piece, pieces: AsyncGenerator[Piece, None], chat: Chat, include_usage: bool
+    ) -> AsyncGenerator[bytes, None]:
+        async with aclosing(pieces):
+            try:
+                if (chunk := chat.take(first)) is not None:
+                    yield event(chunk)
+                async for piece in pieces:
+                    if (chunk := chat.take(piece)) is not None:
+                        yield event(chunk)
+            except Exception as error:
+                yield event(failure(*self._words(error)))
+                return
+        if not chat.finished:
+            yield event(failure(503, LOST))
+            return
+        if include_usage:
+            yield event(chat.last())
+        yield DONE
 
-
-async def answer(request: Any, path: Path, arguments: Mapping[str, Any], word: str) -> Reply:
-    """The reply to a Starlette request."""
-    route = request.url.path
-    if route == HEALTH:
-        return Reply(200, {"status": "ok"})
-    if route == MODELS:
-        return Reply(200, {"object": "list", "data": [{"id": arguments["served_name"], "object": "model"}]})
-    if route != CHAT:
-        return refusal(404, "no such path")
-    if request.method != "POST":
-        return refusal(405, "POST a chat request")
-    arrival_s = time.time()
-    try:
-        asked = read_chat(await read_body(request, arguments["body_bytes"]), arguments["images_per_request"])
-    except InputError as error:
-        return refusal(413 if isinstance(error, TooLargeError) else 400, str(error))
-    served = await path.serve(asked, arrival_s)
-    return Reply(200, completion(served, arguments["served_name"], word * served["tokens"], arrival_s))
+    def _words(self, error: Exception) -> tuple[int, str]:
+        return (error.status, str(error)) if isinstance(error, ReplicaError) else self.explain(error)

@@ -49,7 +49,7 @@ def serve_config(winner: Winner, pools: Sequence[FleetPool], target: Target, bun
 def _arguments(pools: Sequence[FleetPool], target: Target, bundle: str) -> dict[str, Any]:
     engines = {pool.name: engine_arguments(pool, target, bundle) for pool in pools}
     limits = {"images_per_request": target.images_per_request, "body_bytes": target.body_bytes}
-    model = {"model": target.model, "served_name": target.name}
+    model = {"model": target.model, "served_name": target.name, "api_key_env": target.api_key_env}
     return {"bundle": bundle, **model, **limits, "pools": [_sizes(pool) for pool in pools], "engines": engines}
 
 

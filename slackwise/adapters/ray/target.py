@@ -12,6 +12,8 @@ bundle = "/etc/slackwise/winner.json"  # path of the bundle on the servers; defa
 embeddings = "/dev/shm/slackwise"    # folder that encoders and text instances share
 ec_connector = "ECExampleConnector"
 kv_connector = "NixlConnector"
+api_key_env = "SLACKWISE_API_KEY"    # variable of the environment that holds the key which clients have to bring; the
+                                     # key itself is in no file; default: none is asked for
 images_per_request = 16
 body_bytes = 33554432
 advisory = false                     # provisioning says what it would do, and does nothing
@@ -77,6 +79,7 @@ class Target:
     embeddings: str = "/dev/shm/slackwise"
     ec_connector: str = "ECExampleConnector"
     kv_connector: str = "NixlConnector"
+    api_key_env: str | None = None
     images_per_request: int = 16
     body_bytes: int = 32 * 2**20
     advisory: bool = False
@@ -96,12 +99,23 @@ class Target:
             raise InputError(f"cluster.namespace = {self.namespace!r} is no name of a Kubernetes namespace")
         if not re.fullmatch(r"[A-Za-z0-9.-]+:[0-9]{1,5}", self.scaler_address):
             raise InputError(f"cluster.scaler_address = {self.scaler_address!r} must be host:port")
+        if self.api_key_env is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", self.api_key_env):
+            raise InputError(f"cluster.api_key_env = {self.api_key_env!r} is no name of a variable")
         _check_engine(self.engine)
 
     @property
     def name(self) -> str:
         """What clients call the model."""
         return self.served_name or self.model
+
+
+def key_of(name: str | None, environment: Mapping[str, str]) -> str | None:
+    """The key in the variable `name` of an environment, None without a name. Raises InputError if it holds none."""
+    if name is None:
+        return None
+    if not (key := environment.get(name, "").strip()):
+        raise InputError(f"{name} holds no key: export it before the application starts")
+    return key
 
 
 def read_target(path: str | os.PathLike[str]) -> Target:

@@ -18,6 +18,7 @@ from typing import Any
 from slackwise.adapters.ray.hot import open_store
 from slackwise.adapters.ray.render import BUNDLE, SERVE
 from slackwise.adapters.ray.serve_config import APPLICATION
+from slackwise.adapters.ray.target import key_of
 from slackwise.errors import CheckError, InputError, LimitError
 from slackwise.files import read_json, write_text
 from slackwise.optional import require
@@ -72,6 +73,7 @@ def emulated(document: dict[str, Any], folder: Path, speed: float, port: int | N
     application = document["applications"][0]
     bundle = str((folder / BUNDLE).absolute())
     arguments = {**application["args"], "emulate": speed, "bundle": bundle}
+    key_of(arguments.get("api_key_env"), os.environ)
     width = {pool["name"]: pool["tensor_parallel"] for pool in arguments["pools"]}
     deployments = [_on_emulated_gpus(each, width, bundle) for each in application["deployments"]]
     changed = {**application, "args": arguments, "deployments": deployments}

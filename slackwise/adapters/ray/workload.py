@@ -29,11 +29,16 @@ MOST_MESSAGES, MOST_PARTS = 1024, 4096
 
 @dataclass(frozen=True)
 class Asked:
-    """What a chat request brings: images as they were sent, characters of text, tokens at most (None: not said)."""
+    """What a chat request brings: images as they were sent, characters of text, tokens at most (None: not said).
+
+    And whether its answer is to be streamed, with the usage in a last chunk.
+    """
 
     images: tuple[Mapping[str, Any], ...]
     characters: int
     max_tokens: int | None
+    stream: bool = False
+    include_usage: bool = False
 
 
 def read_chat(body: Any, most_images: int) -> Asked:
@@ -60,7 +65,7 @@ def read_chat(body: Any, most_images: int) -> Asked:
             characters += letters
     if len(images) > most_images:
         raise InputError(f"a request may have {most_images} images, this one has {len(images)}")
-    return Asked(tuple(images), characters, _most_tokens(body))
+    return Asked(tuple(images), characters, _most_tokens(body), *_streaming(body))
 
 
 def _part(part: Any) -> tuple[Mapping[str, Any] | None, int]:
@@ -74,6 +79,17 @@ def _part(part: Any) -> tuple[Mapping[str, Any] | None, int]:
         if isinstance(address, str) and address:
             return part, 0
     raise InputError("a part of a message must be text, or an image_url with its url")
+
+
+def _streaming(body: Mapping[str, Any]) -> tuple[bool, bool]:
+    """(stream, include_usage)."""
+    stream, options = body.get("stream"), body.get("stream_options")
+    usage = options.get("include_usage") if isinstance(options, Mapping) else None
+    if not (stream is None or isinstance(stream, bool)) or not (usage is None or isinstance(usage, bool)):
+        raise InputError("stream and stream_options.include_usage must be true or false")
+    if not (options is None or isinstance(options, Mapping)):
+        raise InputError("stream_options must be an object")
+    return bool(stream), bool(usage)
 
 
 def _most_tokens(body: Mapping[str, Any]) -> int | None:
