@@ -1,6 +1,6 @@
 # Two commands on a fresh machine: make demo, make test. make test-vllm tests the plug-in inside vLLM (3 GB more),
 # make test-ray the application on a local Ray, make test-minimum the oldest versions that pyproject.toml allows,
-# make dist the wheel and the sdist in empty environments.
+# make docs the site, make dist the wheel and the sdist in empty environments.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +11,7 @@ OLD_VENV := .venv-minimum
 OLD_BIN := $(OLD_VENV)/bin
 OLD_EXTRAS := demo env solver calibrate
 
-.PHONY: demo test test-vllm test-ray test-minimum dist check lint types clean
+.PHONY: demo test test-vllm test-ray test-minimum docs dist check lint types clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/slackwise demo
@@ -33,6 +33,11 @@ test-minimum: $(OLD_VENV)/.installed
 	$(OLD_BIN)/python -m pytest -W default tests/test_foundations.py tests/policies tests/traces tests/env tests/latency \
 	tests/simulator/test_by_hand.py tests/simulator/test_equality.py tests/solver/test_planning.py \
 	tests/tuning/test_tune_search.py tests/cli/test_demo.py tests/cli/test_compare.py
+
+# Plain Python is enough to read docstrings. Whatever a page would load from elsewhere ends the build.
+docs: $(VENV)/.installed-docs
+	NUMBA_DISABLE_JIT=1 NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	! grep -rnoE '<(script|link|img|iframe)[^>]*"https?://[^"]*"' --include='*.html' site
 
 dist: $(VENV)/.installed-dist
 	rm -rf dist

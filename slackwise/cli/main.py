@@ -46,6 +46,7 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             raise unknown("command", cmd_name, COMMANDS)
         command: click.Command = import_module(COMMANDS[cmd_name][0]).command
+        command.name = cmd_name  # what the reference calls it
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
