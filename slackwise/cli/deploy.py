@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from slackwise.cli.gateway import scaler
 from slackwise.cli.options import json_option, no_seed_option, print_json
 
 
@@ -89,3 +90,6 @@ def down(folder: Path) -> None:
     from slackwise.adapters.ray.up import bring_down
 
     bring_down(folder)
+
+
+command.add_command(scaler)

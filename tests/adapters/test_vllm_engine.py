@@ -91,6 +91,8 @@ def test_a_computing_engine_serves_by_slack_and_one_image_a_step_and_says_why(ti
     found = read_counters(counts)
     assert found is not None
     assert int(found["admitted"]) == len(SLO_MS)
+    assert (found["requests"].tolist(), int(found["images"])) == ([8, 2], 8)
+    assert int(found["image_tokens"]) == 8 * 64
     conductor.close()
     assert not counts.exists()
     rows = read_decisions(decisions)
@@ -135,6 +137,8 @@ def test_counters_become_prometheus_metrics(vllm: Any) -> None:
     counters.admission(True, -0.5, True)
     counters.first_token(True, True)
     counters.policy_time(50e-6)
+    counters.arrival([64, 64], 140)
+    counters.pending[1] = 128.0
     values = np.zeros(1, COUNTERS)
     values[0] = counters.record()
 
@@ -148,4 +152,8 @@ def test_counters_become_prometheus_metrics(vllm: Any) -> None:
     assert 'slackwise:reorders_total{engine="0",model_name="m"} 1.0' in text
     assert 'slackwise:ttft_attainment{class="image",engine="0",model_name="m"} 1.0' in text
     assert 'slackwise:admission_slack_seconds_bucket{class="image",engine="0",le="-0.3",model_name="m"} 1.0' in text
+    assert 'slackwise:requests_total{class="image",engine="0",model_name="m"} 1.0' in text
+    assert 'slackwise:image_tokens_total{engine="0",model_name="m"} 128.0' in text
+    assert 'slackwise:text_tokens_total{engine="0",model_name="m"} 12.0' in text
+    assert 'slackwise:pending_image_tokens{engine="0",model_name="m"} 128.0' in text
     assert 'slackwise:policy_seconds_count{engine="0",model_name="m"} 1.0' in text

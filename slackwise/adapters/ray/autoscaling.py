@@ -12,9 +12,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from slackwise.adapters.ray.decider import Decider
 from slackwise.adapters.ray.hot import followed
-from slackwise.adapters.ray.provisioning import Decision, Guard, PoolSize, interval_of
-from slackwise.adapters.ray.views import ArrivalLog, PoolState, capacities_of, views_of
+from slackwise.adapters.ray.provisioning import Decision, PoolSize
+from slackwise.adapters.ray.views import PoolState
 
 logger = logging.getLogger("ray.serve")
 
@@ -49,36 +50,33 @@ class Autoscaling:
             return {}, {}
 
     def _run(self) -> None:
-        bundle = followed(self.path)
-        guard, log, version = Guard(bundle.winner.policies, self.sizes, self.gpu_budget), ArrivalLog(), bundle.version
+        decider = Decider(followed(self.path), self.sizes, self.gpu_budget)
         while True:
             try:
-                if version != bundle.version:
-                    version = bundle.version
-                    guard.load(bundle.winner.policies)
-                self._turn(guard, log, capacities_of(bundle.winner, len(self.sizes)))
+                self._turn(decider)
             except Exception:
                 logger.exception("slackwise: provisioning")
-            time.sleep(interval_of(bundle.winner))
+            time.sleep(decider.interval_s)
 
-    def _turn(self, guard: Guard, log: ArrivalLog, capacities: Sequence[float]) -> None:
+    def _turn(self, decider: Decider) -> None:
         states, now = [self.states.get(size.name) for size in self.sizes], time.time()
         there = [state for state in states if state is not None]
         if len(there) < len(states):
             return
-        log.look({name: report for state in there for name, report in state.reports.items()}, now)
-        views = views_of(self.sizes, there, log.rates(now), capacities, self.gpu_budget, now)
-        decision = guard.decide(views, now)
         names = [size.name for size in self.sizes]
-        working = [view.working for view in views]
+        others = [state.reports for name, state in self.states.items() if name not in names]
+        decision = decider.decide(there, now, {name: report for each in others for name, report in each.items()})
+        working = [view.working for view in decider.views]
         what = "would set" if self.advisory else "sets"
         logger.info(
-            "slackwise: %s %s to %s, wants %s, has %s: %s %s",
+            "slackwise: %s %s to %s, wants %s, has %s, attains %.3f TTFT and %.3f TBT: %s %s",
             what,
             names,
             decision.targets,
             decision.wanted,
             working,
+            decider.attained.ttft,
+            decider.attained.tbt,
             decision.reason,
             decision.complaint,
         )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+from slackwise.adapters.ray.attainment import Attained, Totals, count
 from slackwise.adapters.ray.provisioning import PoolSize
 from slackwise.policies.golden_plan import GoldenPlan
 from slackwise.policies.provisioning.pool import PoolView, Rates
@@ -17,6 +18,9 @@ WINDOWS_S = (60.0, 300.0, 600.0, 3600.0)
 
 ARRIVED = ("text_requests", "image_requests", "images", "text_tokens", "image_tokens", "output_tokens")
 """Counters of all that ever arrived at a replica."""
+
+ATTAINED = Attained()
+"""Where nothing is measured."""
 
 Report = Mapping[str, float]
 
@@ -35,23 +39,14 @@ class PoolState:
 class ArrivalLog:
     """Arrival rates from counters that begin again when a replica does."""
 
-    began_s: float = math.nan
-    totals: dict[str, float] = field(default_factory=lambda: dict.fromkeys(ARRIVED, 0.0))
+    totals: Totals = field(default_factory=lambda: Totals(ARRIVED))
     samples: deque[tuple[float, dict[str, float]]] = field(default_factory=deque)
-    last: dict[str, Report] = field(default_factory=dict)
 
     def look(self, reports: Mapping[str, Report], now: float) -> None:
         """Take in the newest counters of the replicas that requests arrive at."""
-        if math.isnan(self.began_s):
-            self.began_s = now
-            self.samples.append((now, dict(self.totals)))
-        for name, report in reports.items():
-            before = self.last.get(name, {})
-            for key in ARRIVED:
-                new, old = _count(report, key), _count(before, key)
-                self.totals[key] += new - old if new >= old else new
-        self.last = {name: dict(report) for name, report in reports.items()}
-        self.samples.append((now, dict(self.totals)))
+        if not self.samples:
+            self.samples.append((now, dict.fromkeys(ARRIVED, 0.0)))
+        self.samples.append((now, self.totals.take(reports)))
         while len(self.samples) > 2 and self.samples[1][0] <= now - WINDOWS_S[-1]:
             self.samples.popleft()
 
@@ -66,7 +61,7 @@ class ArrivalLog:
             each for each in reversed(self.samples) if each[0] <= now - window_s or each is self.samples[0]
         )
         passed_s = max(1e-9, now - since_s)
-        return Rates(window_s, **{f"{key}_per_s": (self.totals[key] - then[key]) / passed_s for key in ARRIVED})
+        return Rates(window_s, **{f"{key}_per_s": (self.samples[-1][1][key] - then[key]) / passed_s for key in ARRIVED})
 
 
 def views_of(
@@ -76,6 +71,7 @@ def views_of(
     capacities: Sequence[float],
     gpu_budget: int,
     now: float,
+    attained: Attained = ATTAINED,
 ) -> tuple[PoolView, ...]:
     """The views of all pools; `now` in seconds since 1970 (UTC). `capacities` are M_s of an instance of each pool."""
     held = sum(
@@ -83,21 +79,20 @@ def views_of(
         for size, state in zip(sizes, states, strict=True)
     )
     triples = zip(sizes, states, capacities, strict=True)
-    return tuple(_view(size, state, capacity, rates, gpu_budget, held, now) for size, state, capacity in triples)
+    shared = {"gpu_cap": gpu_budget, "held_gpus": held, "hour": now / 3600.0 % 24.0, "rates": rates}
+    shared |= {"ttft_attainment": attained.ttft, "tbt_attainment": attained.tbt, "missed": attained.missed}
+    return tuple(_view(size, state, capacity, shared) for size, state, capacity in triples)
 
 
 def _view(
     size: PoolSize,
     state: PoolState,
     capacity: float,
-    rates: tuple[Rates, ...],
-    gpu_budget: int,
-    held: int,
-    now: float,
+    shared: Mapping[str, Any],
 ) -> PoolView:
     reports = list(state.reports.values())
-    total = {key: sum(_count(each, key) for each in reports) for key in REPORTED}
-    idle = sum(_count(each, "waiting") + _count(each, "running") == 0 for each in reports)
+    total = {key: sum(count(each, key) for each in reports) for key in REPORTED}
+    idle = sum(count(each, "waiting") + count(each, "running") == 0 for each in reports)
     used = total["kv_used_tokens"] / total["kv_capacity_tokens"] if total["kv_capacity_tokens"] > 0 else 0.0
     busy = min(1.0, total["busy"] / len(reports)) if reports else 0.0
     return PoolView(
@@ -106,7 +101,6 @@ def _view(
         gpus_per_instance=size.tensor_parallel,
         configured=size.instances,
         most=size.most,
-        gpu_cap=gpu_budget,
         ready=state.ready,
         starting=state.starting,
         draining=state.draining,
@@ -119,10 +113,8 @@ def _view(
         utilisation=busy,
         busy=busy,
         capacity_tokens_per_s=capacity,
-        hour=now / 3600.0 % 24.0,
         kv_used=used,
-        held_gpus=held,
-        rates=rates,
+        **shared,
     )
 
 
@@ -145,10 +137,3 @@ def capacities_of(winner: Winner, pools: int) -> tuple[float, ...]:
         if isinstance(golden, GoldenPlan) and len(golden.pools) == pools:
             return tuple(view.capacity_tokens_per_s for view in golden.pools)
     return (0.0,) * pools
-
-
-def _count(report: Report, key: str) -> float:
-    """A number of a report; what is none, or below 0, counts as 0."""
-    value = report.get(key, 0.0)
-    good = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
-    return float(value) if good else 0.0

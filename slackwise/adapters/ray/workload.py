@@ -118,7 +118,7 @@ class Work:
     def request(self, asked: Asked, arrival_s: float) -> Any:
         """REQUEST, shape (1,). Images are taken to have the size that the bundle was tuned for."""
         made, images = np.zeros(1, REQUEST), len(asked.images)
-        each, tiles = self._image(images)
+        each, tiles = self.image(images)
         text = max(1, math.ceil(asked.characters / CHARACTERS_PER_TOKEN))
         prompt = min(text + (0 if self.predicted.model.cross_attention else images * each), 2**31 - 1)
         modality = IMAGE if images else TEXT
@@ -162,7 +162,7 @@ class Work:
         left["images_left"], left["encode_estimate_s"], left["draw"] = 0, 0.0, self._draws.random()
         return left
 
-    def _image(self, images: int) -> tuple[int, int]:
+    def image(self, images: int) -> tuple[int, int]:
         """(tokens, tiles) of an image of a request with so many."""
         if images == 0:
             return 0, 0

@@ -8,23 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from slackwise.adapters.vllm.counters import SOURCES, Counters
+from slackwise.adapters.vllm.counters import PENDING, SOURCES, Counters
 from slackwise.adapters.vllm.deadlines import objective
 from slackwise.adapters.vllm.decisions import Decisions
 from slackwise.adapters.vllm.settings import Settings
 from slackwise.adapters.vllm.setup import Setup
 from slackwise.adapters.vllm.steps import StepBook
 from slackwise.latency.costs import StepCosts
-
-PENDING = (
-    "pending_image_tokens",
-    "pending_text_tokens",
-    "pending_prompt_tokens",
-    "pending_tiles",
-    "pending_images",
-    "backlog_s",
-)
-"""Features of the instance that are summed over its requests."""
 
 
 class Conductor:
@@ -83,6 +73,7 @@ class Conductor:
         self.mind.book.add(name, arrival_s, images, request.num_prompt_tokens, self.mind.estimator, seconds)
         self.counters.source[SOURCES.index(self._said.source)] += 1
         self.counters.bad_deadlines += bool(self._said.complaint)
+        self.counters.arrival(images, request.num_prompt_tokens)
         if self.decisions is not None:
             self._write_add(request, now_s, images)
 
@@ -158,7 +149,10 @@ class Conductor:
             self.counters.prefill_correction, self.counters.encode_correction = correction.prefill, correction.encode
         for name in [name for name, request in self._awaiting.items() if request.num_output_tokens > 0]:
             self._first_token(name, now)
-        self.counters.publish_if_due(time.monotonic())
+        if self.counters.due(time.monotonic()):
+            self._show_pending()
+            self.counters.pending = [float(self.mind.instance[name]) for name in PENDING]
+            self.counters.publish()
 
     def close(self) -> None:
         """Write the rest of the decisions, remove the counters."""

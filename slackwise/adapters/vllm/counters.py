@@ -26,6 +26,16 @@ CLASSES = ("text", "image")
 SOURCES = ("request", "priority", "class")
 """Where an objective came from."""
 
+PENDING = (
+    "pending_images",
+    "pending_image_tokens",
+    "pending_tiles",
+    "pending_text_tokens",
+    "pending_prompt_tokens",
+    "backlog_s",
+)
+"""Features of an instance that are summed over its requests: what is still to do."""
+
 COUNTERS = np.dtype(
     [
         ("version", "i8"),  # of this layout
@@ -47,11 +57,16 @@ COUNTERS = np.dtype(
         ("first_tokens", "i8", len(CLASSES)),
         ("met", "i8", len(CLASSES)),  # of these, within their deadlines
         ("source", "i8", len(SOURCES)),
+        ("requests", "i8", len(CLASSES)),  # that have come, with what they brought
+        ("images", "i8"),
+        ("image_tokens", "i8"),
+        ("text_tokens", "i8"),
+        ("pending", "f8", len(PENDING)),  # of what waits or is not yet prefilled
     ]
 )
 """The layout of the file."""
 
-VERSION = 1
+VERSION = 2
 
 PUBLISH_S = 0.2
 """Seconds between two writes."""
@@ -71,11 +86,21 @@ class Counters:
         self.slack_s_buckets = [[0] * (len(SLACK_S) + 1) for _ in CLASSES]
         self.first_tokens, self.met = [0] * len(CLASSES), [0] * len(CLASSES)
         self.source = [0] * len(SOURCES)
+        self.requests, self.images, self.image_tokens, self.text_tokens = [0] * len(CLASSES), 0, 0, 0
+        self.pending = [0.0] * len(PENDING)
         self._map: Any = None
         self._published_s = -PUBLISH_S
         if path is not None:
             self._map = _mapped(path)
             self.publish()
+
+    def arrival(self, image_tokens: list[int], prompt_tokens: int) -> None:
+        """Book a request that has come, by the tokens of each of its images."""
+        tokens = sum(image_tokens)
+        self.requests[bool(image_tokens)] += 1
+        self.images += len(image_tokens)
+        self.image_tokens += tokens
+        self.text_tokens += max(0, prompt_tokens - tokens)
 
     def policy_time(self, seconds: float) -> None:
         """Book the plug-in's own time in a step."""
@@ -100,11 +125,12 @@ class Counters:
         """The values in the order of COUNTERS."""
         return (VERSION, *(_fixed(getattr(self, name)) for name in (COUNTERS.names or ())[1:]))
 
-    def publish_if_due(self, now_s: float) -> None:
-        """Write the file if the last time is PUBLISH_S ago; `now_s` on any clock that only goes forward."""
-        if self._map is not None and now_s - self._published_s >= PUBLISH_S:
+    def due(self, now_s: float) -> bool:
+        """Whether the last writing is PUBLISH_S ago, and then counted as now; on any clock that only goes forward."""
+        due = self._map is not None and now_s - self._published_s >= PUBLISH_S
+        if due:
             self._published_s = now_s
-            self.publish()
+        return due
 
     def publish(self) -> None:
         """Write the file."""

@@ -15,7 +15,7 @@ from prometheus_client import REGISTRY
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from vllm.v1.metrics.loggers import StatLoggerBase
 
-from slackwise.adapters.vllm.counters import CLASSES, POLICY_US, SLACK_S, SOURCES, counters_path, read_counters
+from slackwise.adapters.vllm.counters import CLASSES, PENDING, POLICY_US, SLACK_S, SOURCES, counters_path, read_counters
 
 COUNTS = {
     "steps": "Steps composed.",
@@ -26,6 +26,9 @@ COUNTS = {
     "bad_deadlines": "Requests whose deadline made no sense.",
     "starving": "Requests moved up because they had waited too long.",
     "preempted": "Requests preempted.",
+    "images": "Images of the requests that have come.",
+    "image_tokens": "Tokens of these images.",
+    "text_tokens": "Prompt tokens of the requests that have come, those of images aside.",
 }
 """Counters without a class: name -> help."""
 
@@ -59,6 +62,10 @@ def families(values: Any, labels: dict[str, str]) -> Iterator[Any]:
     for at, source in enumerate(SOURCES):
         sources.add_metric([*given, source], float(values["source"][at]))
     yield sources
+    for at, name in enumerate(PENDING):
+        gauge = GaugeMetricFamily(f"slackwise:{name}", "Of what waits or is not yet prefilled.", labels=names)
+        gauge.add_metric(given, float(values["pending"][at]))
+        yield gauge
     yield from _by_class(values, names, given)
     policy = HistogramMetricFamily("slackwise:policy_seconds", "The plug-in's own time in a step.", labels=names)
     ends, counts = [each / 1e6 for each in POLICY_US], values["policy_us_buckets"]
@@ -68,17 +75,19 @@ def families(values: Any, labels: dict[str, str]) -> Iterator[Any]:
 
 def _by_class(values: Any, names: list[str], given: list[str]) -> Iterator[Any]:
     slack = HistogramMetricFamily("slackwise:admission_slack_seconds", "Slack at admission.", labels=[*names, "class"])
+    came = CounterMetricFamily("slackwise:requests", "Requests that have come.", labels=[*names, "class"])
     first = CounterMetricFamily("slackwise:first_tokens", "Requests with a first token.", labels=[*names, "class"])
     met = CounterMetricFamily("slackwise:ttft_met", "Of these, within their deadlines.", labels=[*names, "class"])
     share = GaugeMetricFamily("slackwise:ttft_attainment", "Share of these since the start.", labels=[*names, "class"])
     for at, kind in enumerate(CLASSES):
         buckets = _buckets(SLACK_S, values["slack_s_buckets"][at])
         slack.add_metric([*given, kind], buckets=buckets, sum_value=float(values["slack_s"][at]))
+        came.add_metric([*given, kind], float(values["requests"][at]))
         first.add_metric([*given, kind], float(values["first_tokens"][at]))
         met.add_metric([*given, kind], float(values["met"][at]))
         if values["first_tokens"][at]:
             share.add_metric([*given, kind], float(values["met"][at] / values["first_tokens"][at]))
-    yield from (slack, first, met, share)
+    yield from (slack, came, first, met, share)
 
 
 def _buckets(ends: Sequence[float], counts: Any) -> list[tuple[str, float]]:
