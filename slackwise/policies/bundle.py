@@ -87,6 +87,12 @@ class Policies:
         """The knobs of `role` as its policy takes them, float64, shape (number of knobs,)."""
         return self.policy(role).params(**self._choice(role).knobs)
 
+    @property
+    def resizes(self) -> bool:
+        """Whether provisioning may change the fleet: all policies do but `fixed_ratio` without counts."""
+        choice = self.provisioning
+        return choice.name != "fixed_ratio" or any(value is not None for value in choice.knobs.values())
+
     def changed(self, settings: Iterable[str]) -> Policies:
         """These policies with `role=name` or `role.knob=value` applied in turn, as `--set` writes them.
 

@@ -86,6 +86,18 @@ def stamped(function: Callable[..., Any], *layouts: object) -> Callable[..., Any
     return copy
 
 
+def around(shape: Callable[..., Any], inside: Callable[..., float], name: str) -> FunctionType:
+    """A copy of `shape` in which what it calls `cost_of` is `inside`: a policy, which is compiled into it."""
+    copy = FunctionType(shape.__code__, shape.__globals__ | {"cost_of": inside}, f"{shape.__name__}_{name}")
+    copy.__module__, copy.__qualname__ = shape.__module__, copy.__name__
+    return copy
+
+
+def cost_of(request: Any, instance: Any, now: float, params: Any) -> float:
+    """Stands for the policy in a shape until `around` makes a copy of it."""
+    raise NotImplementedError
+
+
 def _called(function: FunctionType | Any) -> list[FunctionType]:
     """`function` and every function of Python's that it calls by name, and those that they call."""
     found = [function]

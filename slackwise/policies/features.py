@@ -14,6 +14,20 @@ ENCODE, PREFILL, DECODE = 1, 2, 4
 TEXT, IMAGE, VIDEO = 0, 1, 2
 """Modality of a request."""
 
+KINDS = {
+    "E": ENCODE,
+    "P": PREFILL,
+    "D": DECODE,
+    "EP": ENCODE | PREFILL,
+    "ED": ENCODE | DECODE,
+    "PD": PREFILL | DECODE,
+    "EPD": ENCODE | PREFILL | DECODE,
+}
+"""Kinds of instances by the letters of their stages: Encode, Prefill, Decode."""
+
+OUTPUT_ESTIMATE_TOKENS = {TEXT: 209, IMAGE: 165}
+"""What a server expects before it has seen any output: mean generated tokens by class of the Azure LMM trace (2024)."""
+
 NOT_QUEUED = -1.0
 """`queued_s` of a request that waits in no queue."""
 

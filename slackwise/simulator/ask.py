@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from types import FunctionType
 from typing import Any
 
 import numba
@@ -20,7 +19,7 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 
 from slackwise.jit import compiled, part
-from slackwise.policies.compilation import stamped
+from slackwise.policies.compilation import around, cost_of, stamped
 from slackwise.policies.declare import Params, Policy
 from slackwise.policies.features import INSTANCE, REQUEST
 from slackwise.simulator.state import DECIDER, DECODE_ROUTING, ENCODE_ROUTING, MEMBER, ROLES, ROUTING, records
@@ -31,11 +30,6 @@ _LOOP = int64(int64, int64, int64, int64, float64, int64)
 
 _given: dict[int, Any] = {}
 """What was given away by address: functions and knobs for plain Python, compiled functions so that they stay."""
-
-
-def cost_of(request: Any, instance: Any, now: float, params: Any) -> float:
-    """Stands for the policy until a copy of what follows is made for it."""
-    raise NotImplementedError
 
 
 def _cost(request: int, instance: int, now: float, decider: int) -> float:
@@ -85,7 +79,7 @@ def _code(policy: Policy, shape: Callable[..., Any]) -> int:
     """Address of a policy in the shape of `_cost` or `_loop`."""
     if not numba.config.DISABLE_JIT:
         return _compiled(policy, shape)
-    plain = _around(shape, policy.compiled, policy.name)
+    plain = around(shape, policy.compiled, policy.name)
     _given[id(plain)] = plain
     return id(plain)
 
@@ -93,7 +87,7 @@ def _code(policy: Policy, shape: Callable[..., Any]) -> int:
 @cache
 def _compiled(policy: Policy, shape: Callable[..., Any]) -> int:
     _ = policy.compiled  # refuses what does not compile, in words
-    function = stamped(_around(shape, _inlined(policy.function), policy.name), REQUEST, INSTANCE, MEMBER, DECIDER)
+    function = stamped(around(shape, _inlined(policy.function), policy.name), REQUEST, INSTANCE, MEMBER, DECIDER)
     machine: Any = compiled(_COST if shape is _cost else _LOOP)(function)
     found = machine.overloads[machine.signatures[0]]
     address = int(found.library.get_pointer_to_function(found.fndesc.llvm_cfunc_wrapper_name))
@@ -104,13 +98,6 @@ def _compiled(policy: Policy, shape: Callable[..., Any]) -> int:
 def _inlined(function: Callable[..., float]) -> Callable[..., float]:
     """Like a part, but it may allocate, as a policy may."""
     return numba.njit(error_model="numpy", forceinline=True)(function)
-
-
-def _around(shape: Callable[..., Any], inside: Callable[..., float], name: str) -> FunctionType:
-    """A copy of `_cost` or `_loop` in which `cost_of` is the policy."""
-    copy = FunctionType(shape.__code__, shape.__globals__ | {"cost_of": inside}, f"{shape.__name__}_{name}")
-    copy.__module__, copy.__qualname__ = __name__, copy.__name__
-    return copy
 
 
 def _call(signature: Any) -> Any:

@@ -14,20 +14,9 @@ from slackwise.latency.model import load_model
 from slackwise.latency.perturb import perturbed
 from slackwise.latency.profile import instance_costs
 from slackwise.latency.roofline import roofline
-from slackwise.policies.features import DECODE, ENCODE, PREFILL
+from slackwise.policies.features import DECODE, ENCODE, KINDS, PREFILL
 from slackwise.simulator.placement import SERVER_GPUS, checked, extended, place_apart
 from slackwise.simulator.rules import EngineRules, load_rules
-
-STAGES = {
-    "E": ENCODE,
-    "P": PREFILL,
-    "D": DECODE,
-    "EP": ENCODE | PREFILL,
-    "ED": ENCODE | DECODE,
-    "PD": PREFILL | DECODE,
-    "EPD": ENCODE | PREFILL | DECODE,
-}
-"""Kinds of instances by the letters of their stages: Encode, Prefill, Decode."""
 
 TOPOLOGIES = {
     "monolith": ("EPD",),
@@ -47,7 +36,7 @@ request's way is clear from its images alone.
 class Pool:
     """Instances of one kind: what they do, how many GPUs each has, which engine runs on them."""
 
-    stages: str  # a key of STAGES
+    stages: str  # a key of KINDS
     instances: int
     tensor_parallel: int = 1
     engine: str = "vllm"  # a key of rules.RULES
@@ -56,8 +45,8 @@ class Pool:
     gpu: str | None = None  # its GPUs, if they are not those of the cluster
 
     def __post_init__(self) -> None:
-        if self.stages not in STAGES:
-            raise unknown("kind of instance", self.stages, STAGES)
+        if self.stages not in KINDS:
+            raise unknown("kind of instance", self.stages, KINDS)
         if self.instances < 1:
             raise InputError(f"a pool of {self.stages} instances needs at least 1 instance, not {self.instances}")
         if self.most is not None and self.most < self.instances:
@@ -115,7 +104,7 @@ class Cluster:
 
     def __post_init__(self) -> None:
         kinds = self.kinds
-        if not any(STAGES[kind] & DECODE for kind in kinds):
+        if not any(KINDS[kind] & DECODE for kind in kinds):
             raise InputError(f"a cluster needs a decode stage: its pools are {'+'.join(kinds) or 'none'}")
         wanted = next((each for each in TOPOLOGIES.values() if set(each) == set(kinds)), None)
         if wanted is None:
@@ -209,7 +198,7 @@ class Cluster:
         return costs
 
     def _costs(self, pool: Pool) -> StepCosts:
-        bits = STAGES[pool.stages]
+        bits = KINDS[pool.stages]
         encode, llm = bool(bits & ENCODE), bool(bits & (PREFILL | DECODE))
         if pool.profile is not None:
             model = load_model(self.model).name

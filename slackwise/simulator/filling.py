@@ -13,8 +13,8 @@ from slackwise.latency.images import largest_image_tokens
 from slackwise.latency.model import Model, load_model
 from slackwise.latency.transfer import INSIDE, LINKS
 from slackwise.policies.declare import Params, Policy
-from slackwise.policies.features import DECODE, ENCODE, PREFILL
-from slackwise.simulator.cluster import STAGES, Cluster, Pool
+from slackwise.policies.features import DECODE, ENCODE, KINDS, PREFILL
+from slackwise.simulator.cluster import Cluster, Pool
 from slackwise.simulator.fleet import count_ready
 from slackwise.simulator.objectives import Objectives
 from slackwise.simulator.rules import UNLIMITED, EngineRules
@@ -34,7 +34,7 @@ def too_large(work: Workload, cluster: Cluster, costs: tuple[StepCosts, ...]) ->
     usable = [
         _kv_tokens(cluster, pool, cost) - _watermark(pool, cost)
         for pool, cost in zip(cluster.pools, costs, strict=True)
-        if STAGES[pool.stages] & (PREFILL | DECODE)
+        if KINDS[pool.stages] & (PREFILL | DECODE)
     ]
     needed = work.requests.prompt_tokens.astype(np.int64) + work.progress.image_kv_tokens + work.progress.output_tokens
     return np.asarray(needed > min(usable))
@@ -42,7 +42,7 @@ def too_large(work: Workload, cluster: Cluster, costs: tuple[StepCosts, ...]) ->
 
 def _kv_tokens(cluster: Cluster, pool: Pool, cost: StepCosts) -> int:
     """KV cache of an instance less what it sets aside for prompts that come again; InputError if nothing is left."""
-    aside = cluster.prefix_cache_tokens if STAGES[pool.stages] & PREFILL else 0
+    aside = cluster.prefix_cache_tokens if KINDS[pool.stages] & PREFILL else 0
     if aside >= cost.kv_capacity_tokens:
         raise InputError(
             f"prefix_cache_tokens = {aside} leaves nothing of {cost.kv_capacity_tokens} tokens of KV cache"
@@ -78,7 +78,7 @@ def fill_pools(
     state.clock[0].overlap_tokens = _overlap_tokens(cluster)
     model = load_model(cluster.model)
     for at, pool in enumerate(cluster.pools):
-        rules, record, bits = pool.rules, state.pools[at], STAGES[pool.stages]
+        rules, record, bits = pool.rules, state.pools[at], KINDS[pool.stages]
         record.stages = bits
         record.max_sequences, record.max_step_tokens = rules.max_sequences, rules.max_step_tokens
         record.encoder_budget_tokens = encoder_tokens(rules, model)

@@ -9,16 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slackwise.policies.features import DECODE, ENCODE, PREFILL
-from slackwise.policies.provisioning.pool import PoolView, Rates
+from slackwise.policies.provisioning.pool import WINDOWS_S, PoolView, Rates
 from slackwise.simulator.fleet import gpus_held
 from slackwise.simulator.service_rate import service_rates
 from slackwise.simulator.state import CLASSES, DECODING, DRAINING, ENCODING, OFF, PREFILLING, READY, STARTING
 
 if TYPE_CHECKING:
     from slackwise.simulator.simulation import Simulation
-
-WINDOWS_S = (60.0, 300.0, 600.0, 3600.0)
-"""Windows of the arrival rates."""
 
 MEDIANS_FROM_S = 600.0
 """Windows for which medians over minutes are worth the time."""

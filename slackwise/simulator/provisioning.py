@@ -7,7 +7,6 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from slackwise.errors import InputError, unknown
-from slackwise.policies.bundle import Policies
 from slackwise.simulator.cluster import Cluster
 
 
@@ -66,12 +65,6 @@ def setting_of(text: str) -> tuple[str, float] | None:
         return name, int(value) if name in WHOLE_NUMBERS else float(value)
     except ValueError:
         raise InputError(f"provisioning.{name} = {value.strip()!r} must be a number") from None
-
-
-def changes(policies: Policies) -> bool:
-    """Whether the provisioning policy may change the fleet: all do but `fixed_ratio` without counts."""
-    choice = policies.provisioning
-    return choice.name != "fixed_ratio" or any(value is not None for value in choice.knobs.values())
 
 
 def check_exchangeable(cluster: Cluster) -> None:

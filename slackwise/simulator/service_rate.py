@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slackwise.policies.bundle import Policies
-from slackwise.policies.features import DECODE, ENCODE, PREFILL
-from slackwise.simulator.cluster import STAGES, Cluster
+from slackwise.policies.features import DECODE, ENCODE, KINDS, PREFILL
+from slackwise.simulator.cluster import Cluster
 from slackwise.simulator.configuration import Configuration
 from slackwise.simulator.objectives import Objectives
 from slackwise.simulator.provisioning import Provisioning
@@ -72,7 +72,7 @@ def _attained(
     from slackwise.simulator.simulation import Simulation
 
     simulation = Simulation(replace(mix, arrival_s=arrival_s[: len(mix)]), configuration, objectives, SEED)
-    requests, bits = simulation.state.requests, STAGES[configuration.cluster.pools[pool].stages]
+    requests, bits = simulation.state.requests, KINDS[configuration.cluster.pools[pool].stages]
     inside = bool(simulation.state.progress.sequence_tokens_per_image.max() > 0)
     tokens = 0.0
     if bits & ENCODE or (bits & PREFILL and inside):

@@ -10,7 +10,7 @@ import numpy as np
 
 from slackwise.errors import InputError
 from slackwise.latency.model import load_model
-from slackwise.policies.declare import EVERY_S
+from slackwise.policies.declare import EVERY_S, Params, Policy
 from slackwise.policies.features import INSTANCE
 from slackwise.policies.knobs import Value
 from slackwise.simulator.ask import deciders
@@ -25,7 +25,7 @@ from slackwise.simulator.log import EVERY_KIND
 from slackwise.simulator.objectives import Objectives
 from slackwise.simulator.planting import plant
 from slackwise.simulator.preprocess import image_seconds, ready_times
-from slackwise.simulator.provisioning import changes, check_exchangeable, gpu_cap, roomy
+from slackwise.simulator.provisioning import check_exchangeable, gpu_cap, roomy
 from slackwise.simulator.samples import SAMPLES, Watch
 from slackwise.simulator.state import (
     CACHED,
@@ -85,7 +85,7 @@ class Simulation:
         log: int = 0,
         provisioner: Provisioner | None = None,
     ) -> None:
-        changing = provisioner is not None or changes(configuration.policies)
+        changing = provisioner is not None or configuration.policies.resizes
         cluster = configuration.cluster
         if changing and provisioner is None:
             check_exchangeable(cluster)
@@ -95,7 +95,7 @@ class Simulation:
         self.objectives = objectives
         self.costs = tuple(cluster.costs(pool) for pool in cluster.pools)
         policies = configuration.policies
-        self._known: list[tuple[int, int]] = []
+        self._decided: list[tuple[Policy, Params]] = []
         self.decisions = [(policies.policy(role), policies.params(role)) for role in ROLES]
         everything = workload(trace, cluster, self.costs, objectives, image_context)
         trouble(everything, configuration.faults, seed)
@@ -300,9 +300,9 @@ class Simulation:
 
     def decide(self) -> None:
         """Let the state's clock know where the policies of the run are: before compiled code moves it."""
-        known = [(id(policy), id(params)) for policy, params in self.decisions]
-        if self._known != known:
-            self._known, self._deciders, self._decided = known, deciders(self.decisions), list(self.decisions)
+        same = len(self._decided) == len(self.decisions)
+        if not same or any(was is not now for was, now in zip(self._decided, self.decisions, strict=True)):
+            self._decided, self._deciders = list(self.decisions), deciders(self.decisions)
         self.state.clock["deciders_at"] = self._deciders.ctypes.data
 
     def _plant(self, state: State) -> None:

@@ -20,8 +20,17 @@ from slackwise.latency.costs import StepCosts
 from slackwise.latency.images import image_tiles, image_tokens
 from slackwise.latency.model import Model, load_model
 from slackwise.latency.transfer import INSIDE, transfer_seconds
-from slackwise.policies.features import ENCODE, IMAGE, NOT_QUEUED, PREFILL, REQUEST, TEXT
-from slackwise.simulator.cluster import STAGES, Cluster
+from slackwise.policies.features import (
+    ENCODE,
+    IMAGE,
+    KINDS,
+    NOT_QUEUED,
+    OUTPUT_ESTIMATE_TOKENS,
+    PREFILL,
+    REQUEST,
+    TEXT,
+)
+from slackwise.simulator.cluster import Cluster
 from slackwise.simulator.faults import Faults, estimate_factors
 from slackwise.simulator.objectives import Objectives
 from slackwise.simulator.state import HEAVY_IMAGES, PROGRESS, STAMPS
@@ -37,9 +46,6 @@ MAX_IMAGES = 65535
 
 ROWS = 8192
 """Requests filled in at a time, so that their records stay in the cache while column after column is written."""
-
-OUTPUT_ESTIMATE_TOKENS = {TEXT: 209, IMAGE: 165}
-"""What a server expects before it has seen any output: mean generated tokens by class of the Azure LMM trace (2024)."""
 
 
 def _new_progress() -> Any:
@@ -193,7 +199,7 @@ def _image_shape(
 def _fill_estimates(built: Workload, model: Model, cluster: Cluster, costs: tuple[StepCosts, ...]) -> None:
     """Predicted seconds, alone on an instance: what a server computes from the latency model at arrival."""
     requests, progress = built.requests, built.progress
-    kinds = [STAGES[pool.stages] for pool in cluster.pools]
+    kinds = [KINDS[pool.stages] for pool in cluster.pools]
     encoder = next(cost for cost, bits in zip(costs, kinds, strict=True) if bits & ENCODE)
     llm = next(cost for cost, bits in zip(costs, kinds, strict=True) if bits & PREFILL)
     progress["image_s"] = requests["tiles_per_image"] * encoder.record["encode_s_per_tile"]

@@ -16,9 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slackwise.errors import InputError
-from slackwise.policies.features import DECODE, ENCODE, PREFILL
+from slackwise.policies.features import DECODE, ENCODE, KINDS, PREFILL
 from slackwise.simulator import Simulation
-from slackwise.simulator.cluster import STAGES
 from slackwise.solver.backend import mathopt, solve
 from slackwise.solver.result import Limits
 from slackwise.solver.work import check_plain, least_work
@@ -72,7 +71,7 @@ def _gpu_seconds(runs: Sequence[Simulation]) -> tuple[Seconds, Seconds, float]:
             asked = run.configuration.provisioning.start_s
             starts.append(float(run.costs[at].load_s) if asked is None else asked)
             for bit, seconds in ((ENCODE, work.encode_s), (PREFILL, work.prefill_s), (DECODE, work.decode_s)):
-                if STAGES[pool.stages] & bit:
+                if KINDS[pool.stages] & bit:
                     best[bit] = np.minimum(best[bit], pool.tensor_parallel * seconds)
     return best[ENCODE] + best[PREFILL], best[DECODE], min(starts)
 

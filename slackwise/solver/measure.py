@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 
 from slackwise.errors import InputError
 from slackwise.policies.bundle import Policies, PolicyChoice
-from slackwise.policies.features import DECODE, ENCODE, PREFILL
+from slackwise.policies.features import DECODE, ENCODE, KINDS, PREFILL
 from slackwise.simulator import Cluster, Configuration, Objectives, Pool, Simulation
-from slackwise.simulator.cluster import STAGES
 from slackwise.simulator.presets import preset
 from slackwise.simulator.workload import workload
 from slackwise.solver.provisioning.data import Kind
@@ -182,7 +181,7 @@ def _ratios(
     """(quantile of the kind's part of TTFT / objective, quantile of TBT / objective); infinite if never served."""
     run.run_until()
     progress, images = run.workload.progress, run.workload.requests.images
-    bits, begin = STAGES[kind.stages], run.workload.requests.arrival_s
+    bits, begin = KINDS[kind.stages], run.workload.requests.arrival_s
     if bits & PREFILL and not bits & ENCODE:
         begin = np.where(images > 0, progress.encoded_s, begin)
     end = progress.first_token_s if bits & PREFILL else progress.encoded_s if bits & ENCODE else begin
@@ -201,7 +200,7 @@ def _saturation_rps(run: Simulation, kind: Kind) -> float:
     """Requests per second that the instance's least work allows (work.py)."""
     at = next(n for n, pool in enumerate(run.configuration.cluster.pools) if pool.stages == kind.stages)
     work = least_work(run.workload.requests, run.workload.progress, run.state.costs[at], run.state.pools[at])
-    bits = STAGES[kind.stages]
+    bits = KINDS[kind.stages]
     stages = ((ENCODE, work.encode_s), (PREFILL, work.prefill_s), (DECODE, work.decode_s))
     seconds = sum(float(each.mean()) for bit, each in stages if bits & bit)
     return 1.0 / seconds

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slackwise.errors import GapError, InputError
-from slackwise.policies.features import ENCODE, PREFILL
-from slackwise.simulator.cluster import STAGES, TOPOLOGIES
+from slackwise.policies.features import ENCODE, KINDS, PREFILL
+from slackwise.simulator.cluster import TOPOLOGIES
 from slackwise.solver.demand import Demand
 from slackwise.solver.provisioning.data import DEFAULT_TERMS, WHOLE, Kind, PlanData, Terms
 from slackwise.solver.table import IMAGE, TEXT, CapacityTable
@@ -76,7 +76,7 @@ def class_levels(name: str, count: int = LEVELS) -> tuple[float, ...]:
 
     A class that only decodes is given none.
     """
-    bits = STAGES[name]
+    bits = KINDS[name]
     if bits & ENCODE and bits & PREFILL:
         return (WHOLE, *BEYOND)
     if not bits & (ENCODE | PREFILL):
@@ -101,7 +101,7 @@ def mix_rates(
     images where the class encodes, and by whichever is more, requests or images, where it also prefills.
     """
     each = table.kinds[kind]
-    bits = STAGES[each.stages]
+    bits = KINDS[each.stages]
     texts, pictured = each.stages != "E" and demand.text_rps.any(), demand.image_rps.any()
     text = capacity_of(table, kind, TEXT, slo if bits & PREFILL else share, kappa, size) if texts else 0.0
     image = capacity_of(table, kind, IMAGE, share, kappa, size) if pictured else 0.0

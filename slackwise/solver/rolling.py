@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from slackwise.policies.declare import Params, provisioning_policy
-from slackwise.policies.features import DECODE, PREFILL
+from slackwise.policies.features import DECODE, KINDS, PREFILL
 from slackwise.policies.knobs import IntRange, Range
 from slackwise.policies.provisioning.pool import Memory, Plan, PoolView, Rates, keep
-from slackwise.simulator.cluster import STAGES, TOPOLOGIES
+from slackwise.simulator.cluster import TOPOLOGIES
 from slackwise.solver.backend import solve
 from slackwise.solver.forecast import forecast
 from slackwise.solver.planning import IDLE
@@ -113,13 +113,13 @@ def plan_ahead(pools: Sequence[PoolView], ahead: Sequence[Rates], step_s: float,
 
 
 def _letters(bits: int) -> str:
-    return next(name for name, its in STAGES.items() if its == bits)
+    return next(name for name, its in KINDS.items() if its == bits)
 
 
 def _share(name: str, classes: Sequence[str]) -> float:
     """A pool's M_s says what it serves within its part of the objectives: the split is not decided here."""
-    early = [each for each in classes if STAGES[each] & ~DECODE]
-    return 1.0 / len(early) if name in early or STAGES[name] & PREFILL else 0.0
+    early = [each for each in classes if KINDS[each] & ~DECODE]
+    return 1.0 / len(early) if name in early or KINDS[name] & PREFILL else 0.0
 
 
 def solved_counts(data: PlanData, nodes: int) -> tuple[tuple[int, ...], ...] | None:

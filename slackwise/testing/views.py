@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from slackwise.policies.features import DECODE, ENCODE, PREFILL
-from slackwise.policies.provisioning.pool import PoolView, Rates
+from slackwise.policies.provisioning.pool import WINDOWS_S, PoolView, Rates
 from slackwise.streams import stream
 
 FLEETS = (
@@ -32,7 +32,7 @@ def random_questions(count: int, seed: int, kind: int) -> tuple[Question, ...]:
 def random_views(generator: np.random.Generator, kind: int) -> tuple[PoolView, ...]:
     """The pools of a fleet at some moment: idle or overloaded, whole or just starting, with or without arrivals."""
     load = float(generator.choice([0.0, 1.0, 1.0, 30.0]))
-    rates = tuple(_rates(window_s, load, generator) for window_s in (60.0, 300.0, 600.0, 3600.0))
+    rates = tuple(_rates(window_s, load, generator) for window_s in WINDOWS_S)
     return tuple(_view(name, stages, gpus, load, rates, generator) for name, stages, gpus in FLEETS[kind % len(FLEETS)])
 
 

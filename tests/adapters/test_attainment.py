@@ -9,8 +9,8 @@ import pytest
 
 from slackwise.adapters.ray.attainment import JUDGED, Attained, AttainmentLog, Judge, Totals
 from slackwise.adapters.ray.decider import Decider
+from slackwise.adapters.ray.fleet import FleetPool
 from slackwise.adapters.ray.hot import Bundle
-from slackwise.adapters.ray.provisioning import PoolSize
 from slackwise.adapters.ray.views import PoolState
 from slackwise.policies.features import DECODE, ENCODE, PREFILL
 
@@ -92,7 +92,7 @@ def test_counters_of_a_replica_that_missed_a_look_are_not_counted_twice_and_one_
 
 def test_the_policy_sees_what_was_attained(tmp_path: Any) -> None:
     current = Bundle(bundle(tmp_path / "winner.json").read_text(encoding="utf-8"))
-    sizes = (PoolSize("e", ENCODE, 1, 1, 1, 6), PoolSize("pd", PREFILL | DECODE, 1, 2, 1, 3))
+    sizes = (FleetPool("e", ENCODE, 1, 1, 1, 6), FleetPool("pd", PREFILL | DECODE, 1, 2, 1, 3))
     decider = Decider(current, sizes, 8)
     states = [PoolState(1, 0, 0, {}), PoolState(1, 0, 0, {})]
     decider.decide(states, 0.0, {"ingress": {"ttft_judged": 1.0}})

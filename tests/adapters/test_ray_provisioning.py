@@ -11,8 +11,9 @@ import pytest
 
 from slackwise.adapters.ray.autoscaling import Autoscaling
 from slackwise.adapters.ray.decider import Decider
+from slackwise.adapters.ray.fleet import FleetPool
 from slackwise.adapters.ray.hot import MOST_BYTES, Bundle, Store, parse_bundle
-from slackwise.adapters.ray.provisioning import FAILED, HELD, POLICY, Guard, PoolSize
+from slackwise.adapters.ray.provisioning import FAILED, HELD, POLICY, Guard
 from slackwise.adapters.ray.views import ArrivalLog, PoolState, views_of
 from slackwise.errors import InputError
 from slackwise.policies.bundle import Policies
@@ -23,7 +24,7 @@ from slackwise.simulator import preset
 
 from .bundles import bundle
 
-SIZES = (PoolSize("e", ENCODE, 1, 1, 1, 6), PoolSize("pd", PREFILL | DECODE, 1, 2, 1, 3))
+SIZES = (FleetPool("e", ENCODE, 1, 1, 1, 6), FleetPool("pd", PREFILL | DECODE, 1, 2, 1, 3))
 
 
 def policies(*settings: str) -> Policies:
@@ -74,7 +75,7 @@ def test_nothing_moves_while_an_instance_starts_or_drains() -> None:
 
 def test_targets_keep_to_bounds_and_budget_whatever_the_policy_says() -> None:
     assert Guard(fixed(1024, 1024), SIZES, 8).decide(views(1, 1), 0.0).wanted == (4, 2)
-    tight = tuple(PoolSize(each.name, each.stages, 1, each.tensor_parallel, 1, 2) for each in SIZES)
+    tight = tuple(FleetPool(each.name, each.stages, 1, each.tensor_parallel, 1, 2) for each in SIZES)
     assert Guard(fixed(1024, 1024), tight, 64).decide(views(1, 1), 0.0).wanted == (2, 2)
 
 

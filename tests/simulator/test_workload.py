@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from slackwise.errors import InputError
 from slackwise.latency.images import image_tiles, image_tokens
 from slackwise.latency.model import load_model
-from slackwise.policies.features import IMAGE, INSTANCE, REQUEST, TEXT
+from slackwise.policies.features import IMAGE, INSTANCE, OUTPUT_ESTIMATE_TOKENS, REQUEST, TEXT
 from slackwise.simulator import Cluster, Simulation
 from slackwise.simulator.state import CLASSES
-from slackwise.simulator.workload import IMAGE_SIZES, MAX_IMAGES, OUTPUT_ESTIMATE_TOKENS, text_tokens, workload
+from slackwise.simulator.workload import IMAGE_SIZES, MAX_IMAGES, text_tokens, workload
 from slackwise.traces import Trace
 from tests.simulator.cases import CROSS_ATTENTION, DECODER_ONLY, OBJECTIVES, apart, configuration, monolith, trace_of
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from slackwise.adapters.gateway.feed import Feed
 from slackwise.adapters.gateway.scrape import read_services
+from slackwise.adapters.ray.fleet import FleetPool
 from slackwise.adapters.ray.hot import Bundle
-from slackwise.adapters.ray.provisioning import PoolSize
 from slackwise.adapters.ray.render import BUNDLE
 from slackwise.adapters.ray.up import gpus_of, read_document
 from slackwise.adapters.ray.workload import work_for
@@ -21,7 +21,7 @@ class Deployment:
     """What was rendered into a folder, with a feed of its servers."""
 
     bundle: Bundle
-    sizes: tuple[PoolSize, ...]
+    sizes: tuple[FleetPool, ...]
     gpu_budget: int
     feed: Feed
     body_bytes: int
@@ -48,7 +48,7 @@ def read_deployment(folder: Path, servers: Sequence[str], wanted: Sequence[str] 
     """
     document = read_document(folder)
     arguments = document["applications"][0]["args"]
-    sizes = tuple(PoolSize.from_dict(each) for each in arguments["pools"])
+    sizes = tuple(FleetPool.from_dict(each) for each in arguments["pools"])
     try:
         text = (folder / BUNDLE).read_text(encoding="utf-8")
     except OSError as error:

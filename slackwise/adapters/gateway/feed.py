@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from slackwise.adapters.gateway.reports import judged, report_of
 from slackwise.adapters.gateway.scrape import Samples, Service, addresses, scrape
-from slackwise.adapters.ray.provisioning import PoolSize
+from slackwise.adapters.ray.fleet import FleetPool
 from slackwise.adapters.ray.workload import Work
 from slackwise.optional import require
 
@@ -35,7 +35,7 @@ class Feed:
     """Reports of the servers of each pool by their address; `work` tells what an image weighs in each pool."""
 
     services: Sequence[Service]
-    sizes: Mapping[str, PoolSize]
+    sizes: Mapping[str, FleetPool]
     work: Mapping[str, Work]
     objectives: Mapping[str, float]
     pools: dict[str, dict[str, Heard]] = field(default_factory=dict)

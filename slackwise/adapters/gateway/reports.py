@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from slackwise.adapters.gateway.scrape import Samples, total
-from slackwise.adapters.ray.workload import OUTPUT_TOKENS, Work
-from slackwise.policies.features import ENCODE, IMAGE, TEXT
+from slackwise.adapters.ray.workload import Work
+from slackwise.policies.features import ENCODE, IMAGE, OUTPUT_ESTIMATE_TOKENS, TEXT
 
 PENDING = (
     "pending_images",
@@ -68,7 +68,7 @@ def _arrived(samples: Samples) -> dict[str, float]:
     counted = {
         name: total(samples, f"slackwise:{name}_total") or 0.0 for name in ("images", "image_tokens", "text_tokens")
     }
-    output = text * OUTPUT_TOKENS[TEXT] + image * OUTPUT_TOKENS[IMAGE]
+    output = text * OUTPUT_ESTIMATE_TOKENS[TEXT] + image * OUTPUT_ESTIMATE_TOKENS[IMAGE]
     return {"text_requests": text, "image_requests": image, "output_tokens": output} | counted
 
 

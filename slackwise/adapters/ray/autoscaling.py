@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from slackwise.adapters.ray.decider import Decider
+from slackwise.adapters.ray.fleet import FleetPool
 from slackwise.adapters.ray.hot import followed
-from slackwise.adapters.ray.provisioning import Decision, PoolSize
+from slackwise.adapters.ray.provisioning import Decision
 from slackwise.adapters.ray.views import PoolState
 
 logger = logging.getLogger("ray.serve")
@@ -27,7 +28,7 @@ class Autoscaling:
         self, bundle: str, pools: Sequence[Mapping[str, Any]], gpu_budget: int, advisory: bool = False
     ) -> None:
         self.path, self.gpu_budget, self.advisory = bundle, gpu_budget, advisory
-        self.sizes = tuple(PoolSize.from_dict(each) for each in pools)
+        self.sizes = tuple(FleetPool.from_dict(each) for each in pools)
         self.states: dict[str, PoolState] = {}
         self.decision: Decision | None = None
         self.thread: threading.Thread | None = None

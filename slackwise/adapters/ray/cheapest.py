@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from types import FunctionType
 from typing import Any
 
 import numba
@@ -12,7 +11,7 @@ import numpy as np
 from numba import float64, from_dtype, int64, types
 from numba.extending import register_jitable
 
-from slackwise.policies.compilation import stamped
+from slackwise.policies.compilation import around, cost_of, stamped
 from slackwise.policies.declare import Policy
 from slackwise.policies.features import INSTANCE, REQUEST
 
@@ -22,11 +21,6 @@ SIGNATURE = int64(
 """Of a loop: (request (1,), instances (n,), now, params) -> index."""
 
 Loop = Callable[[Any, Any, float, Any], int]
-
-
-def cost_of(request: Any, instance: Any, now: float, params: Any) -> float:
-    """Stands for the policy until a copy of what follows is made for it."""
-    raise NotImplementedError
 
 
 def _cheapest(request: Any, instances: Any, now: float, params: Any) -> int:
@@ -46,15 +40,8 @@ def cheapest(policy: Policy) -> Loop:
     not compile.
     """
     if numba.config.DISABLE_JIT:
-        return _copy(policy.function, policy.name)
+        return around(_cheapest, policy.function, policy.name)
     _ = policy.compiled  # refuses what does not compile, in words
-    function = stamped(_copy(register_jitable(policy.function), policy.name), REQUEST, INSTANCE)
+    function = stamped(around(_cheapest, register_jitable(policy.function), policy.name), REQUEST, INSTANCE)
     loop: Loop = numba.njit(SIGNATURE, cache=True, error_model="numpy")(function)
     return loop
-
-
-def _copy(inside: Callable[..., float], name: str) -> FunctionType:
-    """`_cheapest` with the policy in it."""
-    copy = FunctionType(_cheapest.__code__, globals() | {"cost_of": inside}, f"cheapest_{name}")
-    copy.__module__, copy.__qualname__ = __name__, copy.__name__
-    return copy

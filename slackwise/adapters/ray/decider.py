@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from slackwise.adapters.ray.attainment import Attained, AttainmentLog
+from slackwise.adapters.ray.fleet import FleetPool
 from slackwise.adapters.ray.hot import Bundle
-from slackwise.adapters.ray.provisioning import Decision, Guard, PoolSize, interval_of
+from slackwise.adapters.ray.provisioning import Decision, Guard, interval_of
 from slackwise.adapters.ray.views import ArrivalLog, PoolState, Report, capacities_of, views_of
 from slackwise.policies.provisioning.pool import PoolView
 
@@ -14,7 +15,7 @@ from slackwise.policies.provisioning.pool import PoolView
 class Decider:
     """Asks the policy of a bundle that may change meanwhile; remembers arrivals, attainment and the last views."""
 
-    def __init__(self, bundle: Bundle, sizes: Sequence[PoolSize], gpu_budget: int) -> None:
+    def __init__(self, bundle: Bundle, sizes: Sequence[FleetPool], gpu_budget: int) -> None:
         self.bundle, self.sizes, self.gpu_budget = bundle, tuple(sizes), gpu_budget
         self.guard = Guard(bundle.winner.policies, self.sizes, gpu_budget)
         self.version, self.arrivals, self.attainment = bundle.version, ArrivalLog(), AttainmentLog()

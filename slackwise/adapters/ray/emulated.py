@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from slackwise.adapters.ray.counts import Counts, Held
+from slackwise.adapters.ray.fleet import FleetPool
 from slackwise.adapters.ray.hot import parse_bundle
-from slackwise.adapters.ray.provisioning import PoolSize
 from slackwise.adapters.ray.workload import work_for
 from slackwise.latency.costs import step_seconds
 from slackwise.policies.features import DECODE, ENCODE, PREFILL
@@ -27,7 +27,7 @@ class EmulatedReplica:
 
     def __init__(self, pool: dict[str, Any], speed: float, text: str) -> None:
         winner = parse_bundle(text)
-        self.size, self.speed = PoolSize.from_dict(pool), speed
+        self.size, self.speed = FleetPool.from_dict(pool), speed
         self.work = work_for(winner, self.size.tensor_parallel)
         self.turn, self.counts = asyncio.Lock(), Counts(self.work, self.size.stages)
         self._token_s(1.0)  # compiles now, not in front of the first request

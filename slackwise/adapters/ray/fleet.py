@@ -8,22 +8,28 @@ from typing import Any
 
 from slackwise.adapters.ray.target import Target
 from slackwise.errors import InputError, unknown
-from slackwise.policies.features import DECODE, ENCODE, PREFILL
+from slackwise.policies.features import ENCODE, KINDS, PREFILL
 from slackwise.policies.winner import Winner
-
-LETTERS = {"E": ENCODE, "P": PREFILL, "D": DECODE}
 
 
 @dataclass(frozen=True)
 class FleetPool:
-    """Instances of one kind."""
+    """Instances of one kind, and the bounds of their number."""
 
     name: str  # its stages as letters, with a number if several pools have the same
     stages: int  # bits ENCODE, PREFILL, DECODE
-    instances: int
+    instances: int  # to begin with
     tensor_parallel: int
     least: int
     most: int  # instances that it may grow to
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> FleetPool:
+        """From the JSON form. Raises InputError for an unknown or missing key."""
+        try:
+            return cls(**document)
+        except TypeError as error:
+            raise InputError(f"not a pool: {error}") from None
 
     @property
     def encodes_only(self) -> bool:
@@ -69,17 +75,10 @@ def fleet_of(winner: Winner, target: Target) -> tuple[FleetPool, ...]:
         others = sum(least * each for _, _, each, _ in sizes) - least * tensor_parallel
         ceiling = _whole(table, "most", max(instances, (room - others) // tensor_parallel))
         name = kind.lower() if used[kind] == 1 else f"{kind.lower()}{used[kind]}"
-        bits = sum(LETTERS[letter] for letter in kind)
-        fixed = not provisions(winner)
+        fixed = not winner.policies.resizes
         bounds = (instances, instances) if fixed else (min(least, instances), ceiling)
-        pools.append(FleetPool(name, bits, instances, tensor_parallel, *bounds))
+        pools.append(FleetPool(name, KINDS[kind], instances, tensor_parallel, *bounds))
     return tuple(pools)
-
-
-def provisions(winner: Winner) -> bool:
-    """Whether the bundle's provisioning may change the fleet: all policies do but `fixed_ratio` without counts."""
-    choice = winner.policies.provisioning
-    return choice.name != "fixed_ratio" or any(value is not None for value in choice.knobs.values())
 
 
 def gpu_budget(winner: Winner, target: Target) -> int:
@@ -107,9 +106,8 @@ def placed(pools: Sequence[FleetPool], target: Target) -> tuple[Placed, ...]:
 
 def _stages(table: Any) -> str:
     kind = table.get("stages") if isinstance(table, Mapping) else None
-    kinds = ("E", "P", "D", "EP", "ED", "PD", "EPD")
-    if kind not in kinds:
-        raise unknown("kind of instance in the bundle", str(kind), kinds)
+    if kind not in KINDS:
+        raise unknown("kind of instance in the bundle", str(kind), KINDS)
     return str(kind)
 
 

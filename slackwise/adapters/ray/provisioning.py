@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from slackwise.adapters.ray.fleet import FleetPool
 from slackwise.errors import InputError
 from slackwise.policies.bundle import Policies
 from slackwise.policies.declare import PROVISIONING
@@ -16,26 +17,6 @@ from slackwise.policies.winner import Winner
 
 POLICY, HELD, FAILED = "policy", "a move is under way", "policy failed"
 """Why targets are what they are."""
-
-
-@dataclass(frozen=True)
-class PoolSize:
-    """A pool and its bounds."""
-
-    name: str
-    stages: int
-    instances: int  # to begin with
-    tensor_parallel: int
-    least: int
-    most: int
-
-    @classmethod
-    def from_dict(cls, document: Mapping[str, Any]) -> PoolSize:
-        """From the JSON form. Raises InputError for an unknown or missing key."""
-        try:
-            return cls(**document)
-        except TypeError as error:
-            raise InputError(f"not a pool: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -51,7 +32,7 @@ class Decision:
 class Guard:
     """Asks the policy and keeps its answer within what is safe; remembers the last good one."""
 
-    def __init__(self, policies: Policies, sizes: Sequence[PoolSize], gpu_budget: int) -> None:
+    def __init__(self, policies: Policies, sizes: Sequence[FleetPool], gpu_budget: int) -> None:
         self.sizes, self.gpu_budget = tuple(sizes), gpu_budget
         self.wanted = tuple(each.instances for each in sizes)
         self.load(policies)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from slackwise.adapters.ray.commands import script
-from slackwise.adapters.ray.fleet import FleetPool, fleet_of, placed, provisions
+from slackwise.adapters.ray.fleet import FleetPool, fleet_of, placed
 from slackwise.adapters.ray.keda import scaled_objects
 from slackwise.adapters.ray.llm_d import InexpressibleError, endpoint_picker
 from slackwise.adapters.ray.serve_config import check_schema, serve_config
@@ -50,7 +50,7 @@ def render(winner: Winner, target: Target, folder: Path) -> Rendered:
         if refused and target.router_weights:
             raise InputError(refused[0])
         files, notes = files | found, [*notes, *refused]
-    if provisions(winner):
+    if winner.policies.resizes:
         files[KEDA] = _yaml(scaled_objects(pools, target))
     if target.host not in ("127.0.0.1", "localhost", "::1"):
         notes.append(f"the endpoint listens on {target.host}, where others reach it")

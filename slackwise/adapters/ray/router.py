@@ -11,6 +11,7 @@ from typing import Any
 
 from ray.serve.request_router import PendingRequest, RequestRouter, RunningReplica
 
+from slackwise.adapters.ray.fleet import FleetPool
 from slackwise.adapters.ray.hot import followed
 from slackwise.adapters.ray.routing import Choice, PoolRouter
 from slackwise.adapters.ray.workload import call_features, work_for
@@ -40,13 +41,12 @@ class PolicyRouter(ExactMatch, RequestRouter):
 
     def initialize_state(self, **kwargs: Any) -> None:
         """`bundle` is the path of the bundle, `pool` the pool's sizes, as the rendered configuration gives them."""
-        pool: dict[str, Any] = kwargs["pool"]
+        pool = FleetPool.from_dict(kwargs["pool"])
         self.bundle = followed(kwargs["bundle"])
         self.version = self.bundle.version
-        winner, stages = self.bundle.winner, int(pool["stages"])
-        self.work = work_for(winner, int(pool["tensor_parallel"]))
-        role = "encode_routing" if stages == 1 else "routing" if stages & 2 else "decode_routing"
-        self.core = PoolRouter(winner.policies, role, self.work, stages)
+        winner = self.bundle.winner
+        self.work = work_for(winner, pool.tensor_parallel)
+        self.core = PoolRouter(winner.policies, pool.role, self.work, pool.stages)
         self.chosen: dict[int, Choice] = {}  # by id of the pending call: not yet confirmed as sent
         self.sent: dict[tuple[str, str], list[Choice]] = {}  # by replica and request, whose calls share an id
 

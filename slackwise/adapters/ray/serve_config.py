@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from slackwise.adapters.ray.commands import engine_arguments
-from slackwise.adapters.ray.fleet import FleetPool, gpu_budget, provisions
+from slackwise.adapters.ray.fleet import FleetPool, gpu_budget
 from slackwise.adapters.ray.target import Target
 from slackwise.errors import InputError
 from slackwise.policies.winner import Winner
@@ -32,14 +33,14 @@ def serve_config(winner: Winner, pools: Sequence[FleetPool], target: Target, bun
         "args": _arguments(pools, target, bundle),
         "deployments": [*(_deployment(pool, bundle) for pool in pools), {"name": "ingress", "num_replicas": 1}],
     }
-    if provisions(winner):
+    if winner.policies.resizes:
         application["autoscaling_policy"] = {
             "policy_function": "slackwise.adapters.ray.autoscaling:Autoscaling",
             "policy_kwargs": {
                 "bundle": bundle,
                 "gpu_budget": gpu_budget(winner, target),
                 "advisory": target.advisory,
-                "pools": [_sizes(pool) for pool in pools],
+                "pools": [asdict(pool) for pool in pools],
             },
         }
     http = {"host": target.host, "port": target.port}
@@ -50,18 +51,13 @@ def _arguments(pools: Sequence[FleetPool], target: Target, bundle: str) -> dict[
     engines = {pool.name: engine_arguments(pool, target, bundle) for pool in pools}
     limits = {"images_per_request": target.images_per_request, "body_bytes": target.body_bytes}
     model = {"model": target.model, "served_name": target.name, "api_key_env": target.api_key_env}
-    return {"bundle": bundle, **model, **limits, "pools": [_sizes(pool) for pool in pools], "engines": engines}
-
-
-def _sizes(pool: FleetPool) -> dict[str, Any]:
-    names = ("name", "stages", "instances", "tensor_parallel", "least", "most")
-    return {name: getattr(pool, name) for name in names}
+    return {"bundle": bundle, **model, **limits, "pools": [asdict(pool) for pool in pools], "engines": engines}
 
 
 def _deployment(pool: FleetPool, bundle: str) -> dict[str, Any]:
     router = {
         "request_router_class": "slackwise.adapters.ray.router.PolicyRouter",
-        "request_router_kwargs": {"bundle": bundle, "pool": _sizes(pool)},
+        "request_router_kwargs": {"bundle": bundle, "pool": asdict(pool)},
         "request_routing_stats_period_s": STATISTICS_S,
     }
     sizes: dict[str, Any] = {"num_replicas": pool.instances}

@@ -8,13 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from slackwise.adapters.ray.attainment import Attained, Totals, count
-from slackwise.adapters.ray.provisioning import PoolSize
+from slackwise.adapters.ray.fleet import FleetPool
 from slackwise.policies.golden_plan import GoldenPlan
-from slackwise.policies.provisioning.pool import PoolView, Rates
+from slackwise.policies.provisioning.pool import WINDOWS_S, PoolView, Rates
 from slackwise.policies.winner import Winner
-
-WINDOWS_S = (60.0, 300.0, 600.0, 3600.0)
-"""Windows of the arrival rates, as in the simulator."""
 
 ARRIVED = ("text_requests", "image_requests", "images", "text_tokens", "image_tokens", "output_tokens")
 """Counters of all that ever arrived at a replica."""
@@ -65,7 +62,7 @@ class ArrivalLog:
 
 
 def views_of(
-    sizes: Sequence[PoolSize],
+    sizes: Sequence[FleetPool],
     states: Sequence[PoolState],
     rates: tuple[Rates, ...],
     capacities: Sequence[float],
@@ -85,7 +82,7 @@ def views_of(
 
 
 def _view(
-    size: PoolSize,
+    size: FleetPool,
     state: PoolState,
     capacity: float,
     shared: Mapping[str, Any],

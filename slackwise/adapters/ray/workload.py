@@ -13,15 +13,12 @@ from slackwise.adapters.vllm.deadlines import ClassObjectives, class_objectives
 from slackwise.adapters.vllm.estimates import Estimator, estimator
 from slackwise.errors import InputError
 from slackwise.latency.images import image_tiles, image_tokens
-from slackwise.policies.features import IMAGE, NOT_QUEUED, REQUEST, TEXT
+from slackwise.policies.features import IMAGE, NOT_QUEUED, OUTPUT_ESTIMATE_TOKENS, REQUEST, TEXT
 from slackwise.policies.winner import Winner
 from slackwise.streams import stream
 
 CHARACTERS_PER_TOKEN = 4.0
 """Of English text, roughly: a router has no tokenizer."""
-
-OUTPUT_TOKENS = {TEXT: 209, IMAGE: 165}
-"""Expected output: mean generated tokens by class of the Azure LMM trace (2024), as in the simulator."""
 
 MOST_MESSAGES, MOST_PARTS = 1024, 4096
 """Messages of a request, and parts of a message."""
@@ -122,7 +119,7 @@ class Work:
         text = max(1, math.ceil(asked.characters / CHARACTERS_PER_TOKEN))
         prompt = min(text + (0 if self.predicted.model.cross_attention else images * each), 2**31 - 1)
         modality = IMAGE if images else TEXT
-        output = min(OUTPUT_TOKENS[modality], asked.max_tokens or OUTPUT_TOKENS[modality])
+        output = min(OUTPUT_ESTIMATE_TOKENS[modality], asked.max_tokens or OUTPUT_ESTIMATE_TOKENS[modality])
         prefill_s, encode_s = self.predicted.prefill_s(prompt, prompt), self.encode_s(images * tiles)
         values = {
             "arrival_s": arrival_s,

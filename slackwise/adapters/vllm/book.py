@@ -8,12 +8,9 @@ from typing import Any
 import numpy as np
 
 from slackwise.adapters.vllm.estimates import Estimator
-from slackwise.policies.features import IMAGE, NOT_QUEUED, REQUEST, TEXT
+from slackwise.policies.features import IMAGE, NOT_QUEUED, OUTPUT_ESTIMATE_TOKENS, REQUEST, TEXT
 
 FIRST_ROWS = 256
-
-OUTPUT_TOKENS = {TEXT: 209, IMAGE: 165}
-"""Expected output: mean generated tokens by class of the Azure LMM trace (2024), as in the simulator."""
 
 
 class Book:
@@ -69,7 +66,7 @@ class Book:
         entry.image_tokens = sum(image_tokens)
         entry.text_tokens = max(0, prompt_tokens - int(entry.image_tokens))
         entry.prompt_tokens, entry.draw, entry.estimate_sigma = prompt_tokens, 0.0, 0.0
-        entry.transfer_estimate_s, entry.output_estimate_tokens = 0.0, OUTPUT_TOKENS[int(entry.modality)]
+        entry.transfer_estimate_s, entry.output_estimate_tokens = 0.0, OUTPUT_ESTIMATE_TOKENS[int(entry.modality)]
         entry.job_images, entry.job_image_tokens, entry.job_tiles = 0, 0, 0
         self.refresh(row, images, prompt_tokens, estimator)
         entry.deadline_s = arrival_s + objective_s(float(entry.encode_estimate_s + entry.prefill_estimate_s))

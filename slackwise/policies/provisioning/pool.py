@@ -14,6 +14,10 @@ Memory: TypeAlias = tuple[Any, ...]
 """What a policy hands itself for the next time: numbers, and tuples of such; () at first. It has no other memory."""
 
 
+WINDOWS_S = (60.0, 300.0, 600.0, 3600.0)
+"""Windows of the arrival rates that a policy is shown."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """The answer: instances of each pool that should work or be about to, in the order of the pools."""

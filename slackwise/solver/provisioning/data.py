@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slackwise.errors import EmptyError, GapError, InputError, ZeroDemandError, unknown
-from slackwise.simulator.cluster import STAGES, TOPOLOGIES
+from slackwise.policies.features import KINDS
+from slackwise.simulator.cluster import TOPOLOGIES
 
 GPUS_PER_SERVER = 8
 WHOLE = 1.0
@@ -28,7 +29,7 @@ WHOLE = 1.0
 class Kind:
     """A kind of instance: stage letters x tensor parallelism x batch x GPU type."""
 
-    stages: str  # a key of simulator.cluster.STAGES
+    stages: str  # a key of KINDS
     tensor_parallel: int  # GPUs of an instance
     gpu: str
     batch: int = 256  # requests that run at a time
@@ -36,8 +37,8 @@ class Kind:
     price: float = 1.0  # of a GPU-second, in GPU-seconds of the cheapest type
 
     def __post_init__(self) -> None:
-        if self.stages not in STAGES:
-            raise unknown("kind of instance", self.stages, STAGES)
+        if self.stages not in KINDS:
+            raise unknown("kind of instance", self.stages, KINDS)
         if self.tensor_parallel < 1 or self.batch < 1:
             raise InputError(f"{self.name}: tensor parallelism and batch must be at least 1")
         if not (0.0 <= self.start_s < math.inf and math.isfinite(self.price)):

@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slackwise.errors import unknown
-from slackwise.policies.features import DECODE, ENCODE, PREFILL
+from slackwise.policies.features import DECODE, ENCODE, KINDS, PREFILL
 from slackwise.simulator import Result, Simulation
-from slackwise.simulator.cluster import STAGES
 from slackwise.solver.work import cheapest_token_s, check_plain, least_work
 
 LATE, TARDINESS, TTFT = "late", "tardiness", "ttft"
@@ -97,7 +96,7 @@ def relaxation(run: Simulation) -> Relaxation:
     check_plain(run)
     requests = run.state.requests
     arrival = np.array(requests.arrival_s, float)
-    pools = [(at, pool, STAGES[pool.stages]) for at, pool in enumerate(run.configuration.cluster.pools)]
+    pools = [(at, pool, KINDS[pool.stages]) for at, pool in enumerate(run.configuration.cluster.pools)]
     due = np.array(requests.deadline_s, float)
     together = [at for at, _, bits in pools if bits & ENCODE and bits & PREFILL]
     if together:
@@ -133,7 +132,7 @@ def _to_the_end(run: Simulation, arrival: Seconds, encoded: Seconds, first: Seco
     Who is in time has its last token no later than the due time + its TBT objective for every token but the first.
     """
     pools = _pools(run, DECODE)
-    bits = STAGES[run.configuration.cluster.pools[pools[0]].stages]
+    bits = KINDS[run.configuration.cluster.pools[pools[0]].stages]
     works = []
     for at in pools:
         found = _work(run, at)
@@ -147,7 +146,7 @@ def _to_the_end(run: Simulation, arrival: Seconds, encoded: Seconds, first: Seco
 
 def _pools(run: Simulation, bit: int) -> list[int]:
     """Pools that do a stage."""
-    return [at for at, pool in enumerate(run.configuration.cluster.pools) if STAGES[pool.stages] & bit]
+    return [at for at, pool in enumerate(run.configuration.cluster.pools) if KINDS[pool.stages] & bit]
 
 
 def _machines(run: Simulation, pools: list[int]) -> int:

@@ -17,7 +17,7 @@ from slackwise.env.knobs import KnobsEnv
 from slackwise.env.provision import ProvisionEnv
 from slackwise.errors import CheckError, InputError
 from slackwise.policies.learned.actor import CHOICES, CLIPPED, SCORES, SQUASHED, Actor, Layer
-from slackwise.simulator.observation import WINDOWS_S
+from slackwise.policies.provisioning.pool import WINDOWS_S
 from slackwise.tuning.training.scoring import Scores
 
 GOLDEN = 8
