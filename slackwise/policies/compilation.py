@@ -13,6 +13,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any, TypeVar
 
 import numba
+from click import unstyle
 from numba import float64, from_dtype, types
 from numba.core.errors import NumbaError
 from numba.extending import register_jitable
@@ -161,7 +162,10 @@ def _refusal(function: Callable[..., float], file: str, line: int, reason: str) 
 
 
 def _reason(error: Exception) -> str:
-    """The line of Numba's message that tells most; ">>>" is how it shows a call that it has no machine code for."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    """The line of Numba's message that tells most; ">>>" is how it shows a call that it has no machine code for.
+
+    Numba styles its messages for terminals where colorama is installed, as Jupyter does.
+    """
+    lines = [line.strip() for line in unstyle(str(error)).splitlines() if line.strip()]
     telling = [line for line in lines if not line.startswith(("Failed in", "No implementation of function", "- "))]
     return (telling or lines or [type(error).__name__])[0].replace(">>> ", "cannot compile ").rstrip(".") + "."

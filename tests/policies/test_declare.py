@@ -7,9 +7,11 @@ import json
 import numba
 import numpy as np
 import pytest
+from numba.core.errors import NumbaError
 
 from slackwise.errors import InputError
 from slackwise.policies import Range, batching_policy, find, policies, routing_policy
+from slackwise.policies.compilation import _reason
 from slackwise.policies.declare import Instance, Params, Policy, Request
 from slackwise.policies.features import INSTANCE, REQUEST
 from slackwise.testing.records import random_cases
@@ -108,3 +110,9 @@ def test_every_policy_shows_summary_formula_trade_offs_and_source(policy: Policy
     described = policy.describe()
     assert all(described[word] for word in ("summary", "formula", "trade_offs", "source"))
     assert np.array_equal(policy.params(**policy.values(policy.params())), policy.params())
+
+
+def test_a_reason_is_read_without_the_style_of_a_terminal() -> None:
+    styled = NumbaError("\x1b[1m\x1b[1mNo implementation of function f found\x1b[0m\n\x1b[1m >>> sorted(int64)\x1b[0m")
+
+    assert _reason(styled) == "cannot compile sorted(int64)."
