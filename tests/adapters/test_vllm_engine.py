@@ -16,7 +16,18 @@ from tests.adapters.bundles import bundle
 PLUG_IN = "slackwise.adapters.vllm.SlackwiseScheduler"
 EMULATED = "slackwise.adapters.vllm.EmulatedExecutor"
 
-SLO_MS = [9000, 8000, 500, 7000, 400, 6000, 300, 5000, 200, 4000]
+SLO_MS = [
+    900_000,
+    800_000,
+    50_000,
+    700_000,
+    40_000,
+    600_000,
+    30_000,
+    500_000,
+    20_000,
+    400_000,
+]  # further apart than arrivals
 WITH_IMAGES = (1, 5)
 
 
