@@ -24,6 +24,7 @@ COMMANDS = {
     "train": ("slackwise.cli.train", "Learn a policy in an environment."),
     "solve": ("slackwise.cli.solve", "What to buy, and how good a schedule could be."),
     "report": ("slackwise.cli.report", "Plan a fleet, prove it, test it on held-out traffic: one HTML file."),
+    "reproduce": ("slackwise.cli.reproduce", "Run the experiments of ModServe's paper, beside its numbers."),
     "policies": ("slackwise.cli.policies", "List the policies and show one with its knobs."),
     "bench": ("slackwise.cli.bench", "Measure the speed of simulator and solver here."),
     "deploy": ("slackwise.cli.deploy", "Write what a cluster needs to run a winner."),

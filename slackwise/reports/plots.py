@@ -40,8 +40,8 @@ def ttft_figure(card: Mapping[str, Any]) -> str:
             for configuration, curves in by_name.items():
                 axes.plot(_positive(curves[name]), share, **_line(configuration))
             axes.set(xscale="log", xlabel="TTFT, s", title=_class_title(card, name))
-            _seconds_axis(axes)
-        _tail_axis(panels[0])
+            seconds_axis(axes)
+        tail_axis(panels[0])
         panels[0].set_ylabel("share of requests at or below")
         legend_above(figure, panels[0])
         return svg(figure, f"ttft {card['model']}")
@@ -129,7 +129,7 @@ def _floor(series: Iterable[list[float | None]]) -> float:
     return max(0.0, float(np.floor(10 * lowest - 0.5) / 10))
 
 
-def _tail_axis(axes: Any) -> None:
+def tail_axis(axes: Any) -> None:
     """Shares on a scale of nines: 50, 90, 99 and 99.9 % equally far apart as the latencies that matter."""
     ticks = (0.0, 0.5, 0.9, 0.99, 0.999)
     axes.set_yscale("function", functions=(_nines, _from_nines))
@@ -144,7 +144,7 @@ def _from_nines(value: Any) -> Any:
     return 1.0 - 10.0 ** -np.asarray(value)
 
 
-def _seconds_axis(axes: Any) -> None:
+def seconds_axis(axes: Any) -> None:
     """0.1, 1, 10 instead of powers of ten, with 2 and 5 between where there is room."""
     ticker = require("matplotlib.ticker", "report")
     low, high = axes.get_xlim()

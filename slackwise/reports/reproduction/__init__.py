@@ -1,0 +1,1 @@
+"""A reproduction: the experiments run, kept in a folder, and told."""

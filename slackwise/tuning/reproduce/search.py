@@ -1,0 +1,96 @@
+"""What `slackwise tune` finds from ModServe's service on other days, on the paper's engine and on today's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from slackwise.errors import InputError
+from slackwise.simulator import Configuration
+from slackwise.simulator.configuration_file import configuration_from, write_toml
+from slackwise.tuning.goals import Goal as Metric
+from slackwise.tuning.outcome import run_windows
+from slackwise.tuning.paired import judge
+from slackwise.tuning.reproduce.finding import Finding, Row
+from slackwise.tuning.reproduce.services import ROUTING, TUNED, TUNED_TODAY, Tuned, modserve, monolith
+from slackwise.tuning.reproduce.setting import COUNTS, Progress, Setting
+from slackwise.tuning.reproduce.traffic import at_rate, busy_rate, describe, searched, window
+from slackwise.tuning.space import space_of
+from slackwise.tuning.trials import Task
+from slackwise.tuning.tune import choose
+from slackwise.tuning.tune_search import Budget, History
+from slackwise.tuning.tune_search import search as run_search
+
+SHARE = 4
+"""The large fleet over the one that is searched on."""
+
+LOAD = 0.6
+"""Of the searched traffic, as in ablation.LOADS."""
+
+ENGINES = {TUNED: "vllm-0.7", TUNED_TODAY: "vllm"}
+SAMPLER = "tpe"
+
+
+def search(setting: Setting, tuned: Tuned, progress: Progress) -> Finding:
+    """Search layout, policies and knobs for attainment; judge on days that no trial saw, against ModServe's service."""
+    rows: list[Row] = []
+    notes, found = list[str](), dict[str, Any]()
+    jobs = [(model, name) for model in setting.models for name in ENGINES]
+    for at, (model, name) in enumerate(jobs):
+        gpus = setting.gpus // SHARE
+        first = _start(setting, model, gpus, ENGINES[name])
+        day = searched(setting, COUNTS[0])
+        rate = LOAD * busy_rate(day, monolith(setting, model, gpus), setting)
+        task = Task(
+            at_rate(day, rate, setting.seed), setting.objectives(model), (Metric("attainment"),), (), setting.seed
+        )
+        told = f"{model}, {name}"
+
+        def tell(history: History, at: int = at, told: str = told) -> None:
+            progress(f"{told}: {len(history.entries)} trials", (at + len(history.entries) / setting.trials) / len(jobs))
+
+        space = space_of(first)
+        history = run_search(task, space, SAMPLER, Budget(setting.trials), progress=tell)
+        best = choose(history)
+        made = space.configuration(best.values, name)
+        found.setdefault(model, {})[name] = configuration_document(made)
+        kept = at_rate(window(setting, COUNTS[0]), rate, setting.seed)
+        rows.append(_judged(setting, model, first, made, kept))
+        notes.append(f"{told}: trial {best.number} of {len(history.entries)}, {made.cluster.describe()}")
+        notes.append(f"{told}: searched {describe(task.trace)}; judged {describe(kept)}")
+    why = "The paper tunes nothing; its rules and its ratio of pools are trial 0 of each search."
+    return Finding(tuple(rows), why, (), tuple(notes), {"services": found})
+
+
+def _start(setting: Setting, model: str, gpus: int, engine: str) -> Configuration:
+    """All of ModServe's rules, on an engine."""
+    given = modserve(setting, model, gpus)
+    pools = tuple(pool if pool.stages == "E" else replace(pool, engine=engine) for pool in given.cluster.pools)
+    return replace(given, cluster=replace(given.cluster, pools=pools))
+
+
+def _judged(setting: Setting, model: str, first: Configuration, made: Configuration, kept: Any) -> Row:
+    outcomes = [run_windows([kept], each, setting.objectives(model), setting.seed) for each in (first, made)]
+    over = judge(outcomes, first.name).difference(made.name)
+    case = f"{model}, {first.cluster.gpus} GPUs, load {LOAD:g}"
+    what = f"{made.name}: SLO met over {ROUTING} on the same engine"
+    return Row(what, case, 100 * over.difference, "points", 100 * over.low, 100 * over.high, main=True)
+
+
+def configuration_document(configuration: Configuration) -> dict[str, Any]:
+    """The configuration as the parsed TOML that `configuration_from` reads."""
+    import tomllib
+
+    return tomllib.loads(write_toml(configuration))
+
+
+def tuned_of(data: Mapping[str, Any]) -> Tuned:
+    """The services that the search's finding holds. Raises InputError for what is none."""
+    try:
+        return {
+            model: {name: configuration_from(each, model, each["cluster"]["gpu"], 0) for name, each in services.items()}
+            for model, services in data["services"].items()
+        }
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"the search's result holds no services: {error!r}") from None

@@ -1,0 +1,83 @@
+"""The services of the experiments: the paper's four steps, its preset as written, today's vLLM, and what was tuned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from slackwise.policies.bundle import PolicyChoice
+from slackwise.simulator import Configuration, disaggregated, preset
+from slackwise.simulator.cluster import Cluster
+from slackwise.simulator.presets import TENSOR_PARALLEL
+from slackwise.tuning.reproduce.setting import Setting
+
+MONOLITH, DECOUP, SCHED, ROUTING = "monolith", "Decoup", "+ Sched", "+ Routing"
+LITERAL, TODAY, TUNED, TUNED_TODAY = "modserve, ties to the first", "vLLM today", "tuned", "tuned, vLLM today"
+STEPS = (MONOLITH, DECOUP, SCHED, ROUTING)
+
+SCHEDULING = ("encode_batching=modality_size_priority", "batching=modality_size_priority")
+"""Short text first, then the smaller prompt."""
+
+LEAST_TOKENS = ("routing=weighted_score", "routing.requests=0.001", "routing.prompt_tokens=10")
+"""ModServe's rule, fewest pending prompt tokens, with ties to the fewest requests. The preset gives ties to the first
+instance: where prefill queues are empty that piles decodes onto few instances, while the paper sees TBT unchanged."""
+
+Tuned = Mapping[str, Mapping[str, Configuration]]
+"""Model -> TUNED or TUNED_TODAY -> the service that a search found, on any number of GPUs."""
+
+
+def monolith(setting: Setting, model: str, gpus: int) -> Configuration:
+    """The paper's baseline: vLLM 0.7.2 on TP-4 monoliths."""
+    return replace(preset("vllm-0.7", model, setting.gpu, gpus), name=MONOLITH)
+
+
+def steps(
+    setting: Setting, model: str, gpus: int, chunking: str = "per_image", router: str = "least_requests"
+) -> dict[str, Configuration]:
+    """The ablation: monolith, pools apart, scheduling, routing. `chunking` and `router` are those before routing."""
+    first = monolith(setting, model, gpus)
+    first = replace(first, policies=first.policies.changed([f"routing={router}"]))
+    given = preset("modserve", model, setting.gpu, gpus)
+    plain = first.policies.changed([f"encode_routing={router}", f"chunking={chunking}"])
+    made = {
+        DECOUP: replace(given, policies=plain),
+        SCHED: replace(given, policies=plain.changed(SCHEDULING)),
+        ROUTING: modserve(setting, model, gpus),
+    }
+    return {MONOLITH: first} | {name: replace(each, name=name) for name, each in made.items()}
+
+
+def modserve(setting: Setting, model: str, gpus: int, text_instances: int | None = None) -> Configuration:
+    """All of the paper's rules on its engine, in its ratio of pools or another."""
+    given = preset("modserve", model, setting.gpu, gpus)
+    pools = disaggregated(model, setting.gpu, gpus, text_instances, "vllm-0.7").pools
+    policies = given.policies.changed(LEAST_TOKENS)
+    return Configuration(ROUTING, replace(given.cluster, pools=pools), policies)
+
+
+def others(setting: Setting, model: str, gpus: int, tuned: Tuned) -> dict[str, Configuration]:
+    """What the paper does not have: the preset as written, today's vLLM, and what was tuned."""
+    found = {
+        LITERAL: preset("modserve", model, setting.gpu, gpus),
+        TODAY: preset("vllm", model, setting.gpu, gpus),
+    }
+    found |= {name: resized(each, gpus) for name, each in tuned.get(model, {}).items()}
+    return {name: replace(each, name=name) for name, each in found.items()}
+
+
+def resized(configuration: Configuration, gpus: int) -> Configuration:
+    """A service of TP-4 instances on another number of GPUs, in its own ratio of pools."""
+    cluster = configuration.cluster
+    engine, encoder = cluster.pools[-1].engine, cluster.pools[0].engine
+    if cluster.topology == "monolith":
+        pools = (replace(cluster.pools[0], instances=gpus // TENSOR_PARALLEL),)
+        return replace(configuration, cluster=replace(cluster, pools=pools))
+    share = cluster.pools[-1].gpus / cluster.gpus
+    text = min(max(1, round(share * gpus / TENSOR_PARALLEL)), gpus // TENSOR_PARALLEL - 1)
+    grown: Cluster = disaggregated(cluster.model, cluster.gpu, gpus, text, engine, encoder)
+    return replace(configuration, cluster=replace(cluster, pools=grown.pools))
+
+
+def with_policy(configuration: Configuration, role: str, name: str) -> Configuration:
+    """The configuration with another policy in a role."""
+    return replace(configuration, policies=replace(configuration.policies, **{role: PolicyChoice(name)}))

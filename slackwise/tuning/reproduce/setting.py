@@ -1,0 +1,69 @@
+"""What all experiments share: models, GPU, traffic, objectives, sizes. Its hash says whether a result is still good."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+import slackwise
+from slackwise.errors import InputError
+from slackwise.simulator import Objectives, isolated
+from slackwise.simulator.cluster import Cluster, Pool
+
+LLAMA, INTERN = "Llama-3.2-11B-Vision", "InternVL2.5-26B"
+COUNTS = ("sqrt", "raw")
+"""Both readings of the trace's image counts."""
+
+BELOW = ("traces", "latency", "policies", "simulator", "solver", "env", "tuning")
+"""Packages whose source a result hangs on."""
+
+Progress = Callable[[str, float], None]
+"""Is told what is being done and the share that is over."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One reproduction. `gpus` is the large fleet of the paper, 128; the others of its fleets are parts of it."""
+
+    seed: int = 0
+    gpus: int = 128
+    minutes: float = 20.0  # of the windows that are judged
+    windows: int = 3  # days that capacities are measured on
+    trials: int = 60  # of each search
+    slo_factor: float = 5.0
+    slo_scale: str = "work"
+    models: tuple[str, ...] = (LLAMA, INTERN)
+    gpu: str = "A100-80GB"
+
+    def __post_init__(self) -> None:
+        if self.gpus < 32 or self.gpus % 32:
+            raise InputError(f"the large fleet has a multiple of 32 GPUs, 128 in the paper, not {self.gpus}")
+        if not 1.0 <= self.minutes <= 360.0:
+            raise InputError(f"windows last 1 to 360 minutes, not {self.minutes:g}")
+        if self.windows < 1 or self.trials < 1:
+            raise InputError("at least one window and one trial are needed")
+
+    def objectives(self, model: str, factor: float | None = None, scale: str | None = None) -> Objectives:
+        """Of isolated requests on a monolith of today's engine, as everywhere else."""
+        alone = Cluster(model, self.gpu, (Pool("EPD", 1, 4),))
+        return isolated(alone, factor=factor or self.slo_factor, scale=scale or self.slo_scale)
+
+    def digest(self, name: str, tuned: str = "") -> str:
+        """Hash of all that an experiment's result hangs on: itself, the setting, what was tuned, the source."""
+        text = json.dumps([name, asdict(self), tuned, source_digest()], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@cache
+def source_digest() -> str:
+    """Hash of the source and tables of BELOW."""
+    root, found = Path(slackwise.__file__).parent, hashlib.sha256()
+    for package in BELOW:
+        for file in sorted((root / package).rglob("*")):
+            if file.suffix in (".py", ".toml", ".json", ".npz"):
+                found.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes())
+    return found.hexdigest()

@@ -1,0 +1,79 @@
+"""`slackwise reproduce`: every experiment at a tiny size, what is kept is not run again, bad input leaves nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from slackwise.cli.main import run
+from slackwise.errors import InputError
+from slackwise.reports.reproduction.run import kept, path_of
+from slackwise.tuning.reproduce.catalogue import EXPERIMENTS, SEARCH
+from slackwise.tuning.reproduce.finding import CHECK, MISSED, NOT_TOLD, REACHED, SHOWN, Row
+from slackwise.tuning.reproduce.setting import Setting
+
+pytest.importorskip("optuna")
+
+TINY = ["reproduce", "modserve", "--gpus", "32", "--minutes", "6", "--trials", "2", "--jobs", "1"]
+SETTING = Setting(gpus=32, minutes=6.0, trials=2)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the search, which all others need."""
+    found = tmp_path_factory.mktemp("reproduction")
+    assert run([*TINY, "--out", str(found), "--only", SEARCH]) == 0
+    return found
+
+
+@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name != SEARCH])
+def test_every_experiment_stands_beside_the_paper(folder: Path, name: str) -> None:
+    assert run([*TINY, "--out", str(folder), "--only", name]) == 0
+    finding = json.loads(path_of(folder, name).read_text())["finding"]
+    assert finding["rows"]
+    assert finding["why"]
+    assert any(row["main"] for row in finding["rows"])
+    assert all(goal["verdict"] in (REACHED, MISSED, NOT_TOLD) for goal in finding["goals"])
+    for row in finding["rows"]:
+        assert (row["paper"] is not None) == (row["use"] in (CHECK, SHOWN)), row
+        if row["low"] is not None and row["value"] is not None:
+            assert row["low"] <= row["high"], row
+
+
+def test_a_finished_experiment_is_kept_and_another_setting_runs_it_again(folder: Path) -> None:
+    before = path_of(folder, SEARCH).stat().st_mtime_ns
+    assert run([*TINY, "--out", str(folder), "--only", SEARCH]) == 0
+    assert path_of(folder, SEARCH).stat().st_mtime_ns == before
+    assert kept(folder, SETTING, SEARCH) is not None
+    assert kept(folder, Setting(gpus=32, minutes=6.0, trials=2, seed=1), SEARCH) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--only", "ablatoin"], "ablation"),
+        (["--gpus", "40"], "multiple of 32"),
+        (["--minutes", "0"], "minutes"),
+        (["--out", "no/such/folder"], "no such folder"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], told: str
+) -> None:
+    assert run([*TINY, "--out", str(tmp_path), *options]) == 2
+    assert told in capsys.readouterr().err.splitlines()[-1]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_is_no_result_is_not_overwritten(tmp_path: Path) -> None:
+    path_of(tmp_path, SEARCH).write_text('{"mine": 1}')
+    with pytest.raises(InputError, match="move it away"):
+        kept(tmp_path, SETTING, SEARCH)
+
+
+def test_the_ratio_to_the_paper_needs_both_numbers() -> None:
+    assert Row("x", "", 3.0, "x", paper=2.0, use=CHECK).ratio == 1.5
+    assert Row("x", "", None, "x", paper=2.0, use=CHECK).ratio is None
+    assert Row("x", "", 3.0, "x").ratio is None
