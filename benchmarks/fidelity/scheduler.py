@@ -29,7 +29,6 @@ from slackwise.latency.model import load_model
 from slackwise.policies.winner import Winner, write_winner
 from slackwise.simulator import Cluster, Pool, Simulation, isolated, preset
 from slackwise.simulator.configuration import Configuration
-from slackwise.simulator.filling import encoder_tokens
 from slackwise.simulator.objectives import Objectives
 from slackwise.traces import Trace, read, scale_rate, slice_time, synthesize
 
@@ -135,7 +134,7 @@ def jobs(requests: Any, hidden: Any, rows: Iterable[int]) -> list[Job]:
 
 def _limits(configuration: Configuration, kv_tokens: int) -> Limits:
     rules = configuration.cluster.pools[0].rules
-    tokens = encoder_tokens(rules, load_model(configuration.cluster.model))
+    tokens = rules.encoder_tokens(load_model(configuration.cluster.model))
     return Limits(rules.max_sequences, rules.max_step_tokens, tokens, kv_tokens)
 
 

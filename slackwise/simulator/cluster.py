@@ -14,9 +14,9 @@ from slackwise.latency.model import load_model
 from slackwise.latency.perturb import perturbed
 from slackwise.latency.profile import instance_costs
 from slackwise.latency.roofline import roofline
+from slackwise.latency.rules import EngineRules, load_rules
 from slackwise.policies.features import DECODE, ENCODE, KINDS, PREFILL
 from slackwise.simulator.placement import SERVER_GPUS, checked, extended, place_apart
-from slackwise.simulator.rules import EngineRules, load_rules
 
 TOPOLOGIES = {
     "monolith": ("EPD",),

@@ -9,15 +9,13 @@ import numpy as np
 from slackwise.errors import InputError
 from slackwise.latency.alone import marginal_prefill_seconds
 from slackwise.latency.costs import StepCosts
-from slackwise.latency.images import largest_image_tokens
-from slackwise.latency.model import Model, load_model
+from slackwise.latency.model import load_model
 from slackwise.latency.transfer import INSIDE, LINKS
 from slackwise.policies.declare import Params, Policy
 from slackwise.policies.features import DECODE, ENCODE, KINDS, PREFILL
 from slackwise.simulator.cluster import Cluster, Pool
 from slackwise.simulator.fleet import count_ready
 from slackwise.simulator.objectives import Objectives
-from slackwise.simulator.rules import UNLIMITED, EngineRules
 from slackwise.simulator.state import (
     DECODING,
     ENCODING,
@@ -81,8 +79,8 @@ def fill_pools(
         rules, record, bits = pool.rules, state.pools[at], KINDS[pool.stages]
         record.stages = bits
         record.max_sequences, record.max_step_tokens = rules.max_sequences, rules.max_step_tokens
-        record.encoder_budget_tokens = encoder_tokens(rules, model)
-        record.encoder_cache_tokens = _encoder_cache_tokens(rules, model)
+        record.encoder_budget_tokens = rules.encoder_tokens(model)
+        record.encoder_cache_tokens = rules.encoder_cache(model)
         record.cache_tokens = _cache_tokens(cluster, bits)
         record.max_chunk_tokens = rules.max_chunk_tokens
         record.max_step_jobs = min(rules.max_step_jobs, state.slots.shape[1])
@@ -94,16 +92,6 @@ def fill_pools(
         record.watermark_tokens = _watermark(pool, costs[at])
         record.linear_s = _table(costs[at])
         state.costs[at] = costs[at].record
-
-
-def encoder_tokens(rules: EngineRules, model: Model) -> int:
-    """Image tokens that a step may encode: the engine's budget, or the model's largest image."""
-    return max(rules.encoder_budget_tokens, largest_image_tokens(model))
-
-
-def _encoder_cache_tokens(rules: EngineRules, model: Model) -> int:
-    """Capacity of the encoder cache; cross-attention models, which need all images at once, are not held to it."""
-    return UNLIMITED if model.cross_attention else max(rules.encoder_cache_tokens, largest_image_tokens(model))
 
 
 def _cache_tokens(cluster: Cluster, stages: int) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from slackwise.latency.rules import UNLIMITED
 from slackwise.policies.bundle import ROLES as FAMILIES
 from slackwise.policies.bundle import Policies, PolicyChoice
 from slackwise.policies.knobs import Choice, IntRange, Range, Value
@@ -15,7 +16,6 @@ from slackwise.policies.registry import find, policies
 from slackwise.simulator import Cluster, Configuration, Objectives, Pool, Simulation
 from slackwise.simulator.faults import FAULTS, NO_FAULTS, Fault, Faults
 from slackwise.simulator.placement import PLACEMENTS
-from slackwise.simulator.rules import UNLIMITED
 from slackwise.simulator.state import DRAIN, RECALL, RESERVE, ROLES, START
 from slackwise.streams import stream
 from slackwise.traces import Trace

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from slackwise.errors import InputError
+from slackwise.latency.rules import RULES, load_rules
 from slackwise.simulator import Cluster, Pool
-from slackwise.simulator.rules import RULES, load_rules
 from tests.simulator.cases import DECODER_ONLY, GPU, apart, monolith
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from slackwise.latency.rules import RULES, UNLIMITED
 from slackwise.policies.features import INSTANCE, REQUEST
-from slackwise.simulator.rules import RULES, UNLIMITED
 from slackwise.simulator.state import TABLES
 from tests.simulator import cases
 

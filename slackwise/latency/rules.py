@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from slackwise.errors import unknown
+from slackwise.latency.images import largest_image_tokens
+from slackwise.latency.model import Model
 
 UNLIMITED = 1 << 30
 
@@ -24,6 +26,14 @@ class EngineRules:
     prefill_first: bool = False  # whole prompts before any decode, nothing mixed
     watermark: float = 0.0  # share of the KV cache that admission leaves free
     source: str = ""
+
+    def encoder_tokens(self, model: Model) -> int:
+        """Image tokens that a step may encode: the engine's budget, or the model's largest image."""
+        return max(self.encoder_budget_tokens, largest_image_tokens(model))
+
+    def encoder_cache(self, model: Model) -> int:
+        """Tokens of the encoder cache; cross-attention models, which need all images at once, are not held to it."""
+        return UNLIMITED if model.cross_attention else max(self.encoder_cache_tokens, largest_image_tokens(model))
 
 
 RULES: Mapping[str, EngineRules] = {
