@@ -28,13 +28,31 @@ class Held:
     first: bool = False  # its first token is there, or its image is encoded
 
 
+class Arrivals:
+    """Counters of all requests that ever came to a pool that prefills; other pools count none."""
+
+    def __init__(self, stages: int) -> None:
+        self.counts, self.stages = dict.fromkeys(ARRIVED, 0.0), stages
+
+    def add(self, call: Mapping[str, Any], request: Any) -> None:
+        """A call with the features `request` (REQUEST, shape (1,)) has come."""
+        if not self.stages & PREFILL:
+            return
+        kind = "image_requests" if call["images"] else "text_requests"
+        brought = {kind: 1.0, "images": float(call["images"])}
+        brought |= {name: float(request[name][0]) for name in ("text_tokens", "image_tokens")}
+        brought["output_tokens"] = float(request["output_estimate_tokens"][0])
+        for name, count in brought.items():
+            self.counts[name] += count
+
+
 class Counts:
     """The calls that a replica of these stages holds: waiting until their first token, then running."""
 
     def __init__(self, work: Work, stages: int) -> None:
         self.work, self.stages = work, stages
         self.held, self.running = np.zeros(1, INSTANCE), 0
-        self.arrived = dict.fromkeys(ARRIVED, 0.0)
+        self.arrivals = Arrivals(stages)
         self.busy: list[tuple[float, float]] = []  # (end, seconds) of the pieces of work done lately
 
     def enter(self, call: Mapping[str, Any]) -> Held:
@@ -42,7 +60,7 @@ class Counts:
         request = call_features(self.work, call)
         decodes = call["kind"] != "encode" and bool(self.stages & DECODE)
         held = Held(request, brings(self.work, self.stages, request), decodes)
-        self._arrive(call, request)
+        self.arrivals.add(call, request)
         self._count(held, 1)
         return held
 
@@ -78,17 +96,9 @@ class Counts:
         pending = float(self.held["pending_image_tokens"][0] + self.held["pending_text_tokens"][0])
         busy = min(1.0, sum(seconds for _, seconds in self.busy) / BUSY_WINDOW_S)
         counts = {"waiting": float(self.held["waiting"][0]), "running": float(self.running), "busy": busy}
-        return counts | {"backlog_s": float(self.held["backlog_s"][0]), "pending_tokens": pending} | self.arrived
-
-    def _arrive(self, call: Mapping[str, Any], request: Any) -> None:
-        if not self.stages & PREFILL:
-            return
-        kind = "image_requests" if call["images"] else "text_requests"
-        brought = {kind: 1.0, "images": float(call["images"])}
-        brought |= {name: float(request[name][0]) for name in ("text_tokens", "image_tokens")}
-        brought["output_tokens"] = float(request["output_estimate_tokens"][0])
-        for name, count in brought.items():
-            self.arrived[name] += count
+        return (
+            counts | {"backlog_s": float(self.held["backlog_s"][0]), "pending_tokens": pending} | self.arrivals.counts
+        )
 
     def _count(self, held: Held, sign: int) -> None:
         for name in INSTANCE.names or ():

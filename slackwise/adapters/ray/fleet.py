@@ -61,24 +61,44 @@ class Placed:
 
 def fleet_of(winner: Winner, target: Target) -> tuple[FleetPool, ...]:
     """The pools of a bundle. Raises InputError for a pool that cannot be understood and for too few GPUs."""
+    tables = named_tables(winner)
+    cap, least = _whole(winner.provisioning, "gpu_cap", target.gpus), _whole(winner.provisioning, "least", 1)
+    sizes = {
+        name: (_whole(each, "instances"), _whole(each, "tensor_parallel", 1), each) for name, each in tables.items()
+    }
+    needed = sum(instances * tensor_parallel for instances, tensor_parallel, _ in sizes.values())
+    if needed > target.gpus:
+        raise InputError(f"the bundle's pools need {needed} GPUs, the cluster has {target.gpus}")
+    room, pools = min(cap, target.gpus), []
+    for name, (instances, tensor_parallel, table) in sizes.items():
+        others = sum(least * each for _, each, _ in sizes.values()) - least * tensor_parallel
+        ceiling = _whole(table, "most", max(instances, (room - others) // tensor_parallel))
+        fixed = not winner.policies.resizes
+        bounds = (instances, instances) if fixed else (min(least, instances), ceiling)
+        pools.append(FleetPool(name, stage_bits(table), instances, tensor_parallel, *bounds))
+    return tuple(pools)
+
+
+def named_tables(winner: Winner) -> dict[str, Mapping[str, Any]]:
+    """What the bundle says of its pools, by name: the stages as letters, with a number if several pools have the same.
+
+    Raises InputError for a bundle without pools and a pool that cannot be understood.
+    """
     tables = winner.cluster.get("pools")
     if not isinstance(tables, list | tuple) or not tables:
         raise InputError("the bundle names no pools: its cluster.pools must be a list")
-    cap, least = _whole(winner.provisioning, "gpu_cap", target.gpus), _whole(winner.provisioning, "least", 1)
-    sizes = [(_stages(each), _whole(each, "instances"), _whole(each, "tensor_parallel", 1), each) for each in tables]
-    needed = sum(instances * tensor_parallel for _, instances, tensor_parallel, _ in sizes)
-    if needed > target.gpus:
-        raise InputError(f"the bundle's pools need {needed} GPUs, the cluster has {target.gpus}")
-    room, pools, used = min(cap, target.gpus), [], dict[str, int]()
-    for kind, instances, tensor_parallel, table in sizes:
+    named: dict[str, Mapping[str, Any]] = {}
+    used = dict[str, int]()
+    for table in tables:
+        kind = _stages(table)
         used[kind] = used.get(kind, 0) + 1
-        others = sum(least * each for _, _, each, _ in sizes) - least * tensor_parallel
-        ceiling = _whole(table, "most", max(instances, (room - others) // tensor_parallel))
-        name = kind.lower() if used[kind] == 1 else f"{kind.lower()}{used[kind]}"
-        fixed = not winner.policies.resizes
-        bounds = (instances, instances) if fixed else (min(least, instances), ceiling)
-        pools.append(FleetPool(name, KINDS[kind], instances, tensor_parallel, *bounds))
-    return tuple(pools)
+        named[kind.lower() if used[kind] == 1 else f"{kind.lower()}{used[kind]}"] = table
+    return named
+
+
+def stage_bits(table: Mapping[str, Any]) -> int:
+    """Bits of a pool's stages. Raises InputError for a kind that is none."""
+    return KINDS[_stages(table)]
 
 
 def gpu_budget(winner: Winner, target: Target) -> int:

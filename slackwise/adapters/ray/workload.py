@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from slackwise.adapters.ray.instances import request_costs
 from slackwise.adapters.vllm.deadlines import ClassObjectives, class_objectives
-from slackwise.adapters.vllm.estimates import Estimator, estimator
+from slackwise.adapters.vllm.estimates import Estimator, image_size_of
 from slackwise.errors import InputError
 from slackwise.latency.images import image_tiles, image_tokens
+from slackwise.latency.model import load_model
 from slackwise.policies.features import IMAGE, NOT_QUEUED, OUTPUT_ESTIMATE_TOKENS, REQUEST, TEXT
 from slackwise.policies.winner import Winner
 from slackwise.streams import stream
@@ -168,8 +170,8 @@ class Work:
 
 
 def work_for(winner: Winner, tensor_parallel: int) -> Work:
-    """Features for a bundle's model and GPU on so many GPUs an instance, by the roofline."""
-    predicted = estimator(winner.model, winner.gpu, winner.cluster, tensor_parallel)
+    """Features for a bundle's model as its pools serve it; `tensor_parallel` is that of the pool that is routed to."""
+    predicted = Estimator(request_costs(winner), load_model(winner.model), image_size_of(winner.cluster))
     return Work(predicted, class_objectives(winner.objectives, {}), tensor_parallel)
 
 

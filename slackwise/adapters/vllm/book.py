@@ -73,6 +73,16 @@ class Book:
         self._count += 1
         return row
 
+    def put(self, name: str, features: Any) -> int:
+        """Enter a request whose features, REQUEST, are known; its row."""
+        if not self._free:
+            self._grow()
+        row = self._free.pop()
+        self._row_of[name] = row
+        self.rows[row] = features
+        self._count += 1
+        return row
+
     def refresh(self, row: int, images_left: int, tokens_left: int, estimator: Estimator) -> None:
         """Enter how much of a request is left to do."""
         entry = self.rows[row]

@@ -113,13 +113,14 @@ def estimator(
 
     Raises InputError for an unknown model or GPU, a model that does not fit, or a file that is no profile.
     """
-    known, size = load_model(model), _image_size(cluster)
+    known, size = load_model(model), image_size_of(cluster)
     if profile is not None:
         return Estimator(load_profile(Path(profile)), known, size)
     return Estimator(roofline(known, load_gpu(gpu), tensor_parallel, "vllm", size), known, size)
 
 
-def _image_size(cluster: Mapping[str, Any]) -> tuple[int, int]:
+def image_size_of(cluster: Mapping[str, Any]) -> tuple[int, int]:
+    """Width and height in pixels of a bundle's images, 896 x 896 if it does not say."""
     given = cluster.get("image_size")
     if isinstance(given, list | tuple) and len(given) == 2 and all(isinstance(side, int) for side in given):
         return int(given[0]), int(given[1])

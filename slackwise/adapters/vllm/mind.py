@@ -27,10 +27,20 @@ MOVED = 0.02
 
 
 class Mind:
-    """What the batching and chunking policies of a bundle say about an engine's requests."""
+    """What the batching and chunking policies of a bundle say about an engine's requests.
 
-    def __init__(self, policies: Policies, estimator: Estimator, tightest_ttft_s: float, tensor_parallel: int) -> None:
-        self.batching, self.batching_params = policies.policy("batching"), policies.params("batching")
+    `role` is that of the policy which orders the queue: `encode_batching` in a pool of encoders.
+    """
+
+    def __init__(
+        self,
+        policies: Policies,
+        estimator: Estimator,
+        tightest_ttft_s: float,
+        tensor_parallel: int,
+        role: str = "batching",
+    ) -> None:
+        self.batching, self.batching_params = policies.policy(role), policies.params(role)
         self.chunking, self.chunking_params = policies.policy("chunking"), policies.params("chunking")
         self.rank_policy, self.chunk_policy = self.batching.compiled, self.chunking.compiled
         self.fixed_order = self.batching.fixed_order(self.batching_params)
