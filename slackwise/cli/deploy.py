@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from slackwise.cli.gateway import scaler
+from slackwise.cli.gateway import picker, scaler
 from slackwise.cli.options import json_option, no_seed_option, print_json
 
 
@@ -92,4 +92,5 @@ def down(folder: Path) -> None:
     bring_down(folder)
 
 
+command.add_command(picker)
 command.add_command(scaler)

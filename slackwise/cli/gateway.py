@@ -38,3 +38,20 @@ def scaler(folder: Path, servers: tuple[str, ...], listen: str) -> None:
     deployment = read_deployment(folder, servers)
     _log()
     asyncio.run(serve_scaler(deployment, listen, lambda port: click.echo(f"{listen.rpartition(':')[0]}:{port}")))
+
+
+@click.command()
+@folder_argument
+@servers_option
+@click.option("--pool", help="Whose servers are picked; by default the first that prefills.")
+@click.option("--listen", default="127.0.0.1:9002", show_default=True, help="host:port for Envoy.")
+@no_seed_option
+def picker(folder: Path, servers: tuple[str, ...], pool: str | None, listen: str) -> None:
+    """Pick servers for Envoy (ext_proc) by the bundle in FOLDER, until interrupted."""
+    from slackwise.adapters.gateway.deployment import read_deployment
+    from slackwise.adapters.gateway.picker import serve_picker
+
+    deployment = read_deployment(folder, servers, [] if pool is None else [pool])
+    _log()
+    address = listen.rpartition(":")[0]
+    asyncio.run(serve_picker(deployment, pool, listen, lambda port: click.echo(f"{address}:{port}")))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,41 +15,25 @@ from slackwise.adapters.gateway.externalscaler import SERVICE, handler, scaler_m
 from slackwise.adapters.gateway.reports import judged, report_of
 from slackwise.adapters.gateway.scaler import Scaler, ScalerService
 from slackwise.adapters.gateway.scrape import MOST_BYTES, read_samples, read_services
-from slackwise.adapters.ray.render import render, write_files
-from slackwise.adapters.ray.target import Target
 from slackwise.adapters.ray.workload import work_for
 from slackwise.cli.main import run
 from slackwise.errors import InputError
 from slackwise.policies.features import DECODE, ENCODE, PREFILL
-from slackwise.policies.winner import Winner, write_winner
-from slackwise.simulator import Cluster, Pool, isolated, preset
+from slackwise.policies.winner import write_winner
 
+from .deployed import deployed, wanting
 from .servers import Shown, by_class, histogram, server
 
 grpc = pytest.importorskip("grpc")
 pytest.importorskip("httpx")
 pytest.importorskip("yaml")
 
-MODEL, GPU = "LLaVA-OneVision-7B", "A100-80GB"
 CACHE = 'vllm:cache_config_info{block_size="16",num_gpu_blocks="100"} 1.0'
-
-
-def winner_of(*settings: str) -> Winner:
-    """2 encoders and 1 text instance on 5 GPUs."""
-    cluster = Cluster(MODEL, GPU, (Pool("E", 2), Pool("PD", 1)))
-    policies = preset("modserve", MODEL, GPU, 8).policies.changed(settings)
-    document = asdict(cluster) | {"topology": cluster.topology}
-    return Winner(policies, MODEL, GPU, document, isolated(cluster).to_json(), {}, {"interval_s": 1.0, "gpu_cap": 5})
-
-
-def wanting(image: int, text: int) -> Winner:
-    return winner_of("provisioning=fixed_ratio", f"provisioning.image={image}", f"provisioning.text={text}")
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    write_files(render(wanting(3, 1), Target("m", 5), tmp_path), tmp_path)
-    return tmp_path
+    return deployed(tmp_path, wanting(3, 1))
 
 
 @pytest.fixture

@@ -58,6 +58,7 @@ class Call:
     work: Any
     sent_s: float
     back_s: float = math.inf
+    left: bool = False  # nobody will say when it comes back: from the next report on it counts there, or not at all
 
 
 @dataclass
@@ -129,7 +130,11 @@ class Books:
             self.rows[key][at] = value
         self.rows["index"][at], self.rows["pool_size"][at] = at, len(self.names)
         self.rows["assigned"][at] = pages.assigned
-        pages.calls = [call for call in pages.calls if call.back_s > pages.made_s]
+        pages.calls = [
+            call
+            for call in pages.calls
+            if call.back_s > pages.made_s and not (call.left and call.sent_s <= pages.made_s)
+        ]
         for call in pages.calls:
             if call.sent_s > pages.made_s and call.back_s == math.inf:
                 _count(self.rows, at, call.work[0], 1.0)

@@ -61,6 +61,10 @@ class PoolRouter:
         """The call came back, well or not."""
         self.books.back(choice.call, now)
 
+    def leave(self, choice: Choice) -> None:
+        """Nobody will say when the call comes back: it counts until its replica's next report."""
+        choice.call.left = True
+
     def _pattern(self) -> Any:
         pattern = np.zeros(1, INSTANCE)
         pattern["stages"], pattern["tensor_parallel"] = self.stages, self.work.tensor_parallel
