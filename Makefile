@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 VLLM_VENV := .venv-vllm
 VLLM_BIN := $(VLLM_VENV)/bin
 OTHER_VLLMS := 0.30.0 0.31.0
+OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 VLLM_NO_USAGE_STATS=1 DO_NOT_TRACK=1
 OLD_VENV := .venv-minimum
 OLD_BIN := $(OLD_VENV)/bin
 OLD_EXTRAS := demo env solver calibrate
@@ -21,12 +22,13 @@ test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n 2
 
 test-vllm: $(VLLM_VENV)/.installed
-	HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 VLLM_NO_USAGE_STATS=1 DO_NOT_TRACK=1 \
-	$(VLLM_BIN)/python -m pytest -W default tests/adapters
+	$(OFFLINE) $(VLLM_BIN)/python -m pytest -W default tests/adapters
 
-test-ray: $(VENV)/.installed-test $(VENV)/.installed-serve
+test-ray: $(VENV)/.installed-test $(VENV)/.installed-serve $(VLLM_VENV)/.installed-ray
 	SLACKWISE_TEST_RAY=1 RAY_USAGE_STATS_ENABLED=0 \
 	$(BIN)/python -m pytest -W default tests/adapters/test_ray_serve.py tests/adapters/test_ray_render.py
+	SLACKWISE_TEST_RAY=1 RAY_USAGE_STATS_ENABLED=0 OMP_NUM_THREADS=1 $(OFFLINE) \
+	$(VLLM_BIN)/python -m pytest -W default tests/adapters/test_ray_engines.py
 
 # Old releases warn of what newer Pythons and NumPys do: warnings are no errors here.
 test-minimum: $(OLD_VENV)/.installed
@@ -77,6 +79,10 @@ $(OLD_VENV)/.installed: pyproject.toml constraints.txt
 	$(OLD_BIN)/python -m pip install --quiet --disable-pip-version-check -r $(OLD_VENV)/oldest.txt
 	$(OLD_BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt pytest hypothesis
 	$(OLD_BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	touch $@
+
+$(VLLM_VENV)/.installed-ray: $(VLLM_VENV)/.installed requirements-ray-cpu.txt
+	$(VLLM_BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-ray-cpu.txt
 	touch $@
 
 clean:

@@ -45,19 +45,21 @@ def render(winner: Path, cluster: Path, out: Path, as_json: bool) -> None:
 @command.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--emulate", is_flag=True, help="Replicas without a model that take the modelled times.")
+@click.option("--cpu", is_flag=True, help="Engines of vLLM's CPU build, where there are no GPUs.")
 @click.option("--speed", type=click.FloatRange(0.001, 1e6), default=1.0, show_default=True, help="Divides those times.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Of the endpoint, in place of the rendered one.")
-@click.option("--limit", "limit_s", type=click.FloatRange(min=1.0), default=300.0, show_default=True, help="Seconds.")
+@click.option("--limit", "limit_s", type=click.FloatRange(min=1.0), default=600.0, show_default=True, help="Seconds.")
 @no_seed_option
-def up(folder: Path, emulate: bool, speed: float, port: int | None, limit_s: float) -> None:
+def up(folder: Path, emulate: bool, cpu: bool, speed: float, port: int | None, limit_s: float) -> None:
     """Run what was rendered into FOLDER on a local Ray until it is taken down or interrupted."""
     from slackwise.adapters.ray import up as ray_up
-    from slackwise.errors import InputError
 
-    if not emulate:
-        raise InputError("real engines under Ray are not there yet: --emulate, or the lines of vllm-serve.txt")
-    document = ray_up.emulated(ray_up.read_document(folder), folder, speed, port)
-    with ray_up.local_ray(ray_up.gpus_of(document)) as dashboard:
+    document = ray_up.read_document(folder)
+    if emulate:
+        document = ray_up.emulated(document, folder, speed, port)
+    else:
+        document = ray_up.with_engines(document, folder, cpu, port)
+    with ray_up.local_ray(ray_up.gpus_of(document), emulate or cpu) as dashboard:
         running = ray_up.bring_up(document, folder, dashboard, lambda line: click.echo(line, err=True), limit_s)
         click.echo(running.endpoint)
         while (folder / ray_up.LEFT).exists():

@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 
+from slackwise.adapters.ray import up as ray_up
 from slackwise.adapters.ray.commands import engine_arguments
 from slackwise.adapters.ray.fleet import FleetPool, fleet_of, placed
 from slackwise.adapters.ray.llm_d import endpoint_picker
 from slackwise.adapters.ray.render import render
 from slackwise.adapters.ray.serve_config import check_schema, serve_config, serve_schema
 from slackwise.adapters.ray.target import Target, key_of, read_target
-from slackwise.adapters.ray.up import GPU, emulated, gpus_of, read_document
+from slackwise.adapters.ray.up import SLOT, emulated, gpus_of, read_document
+from slackwise.adapters.vllm.support import installed
 from slackwise.cli.main import run
 from slackwise.errors import InputError
 from slackwise.policies.features import DECODE, ENCODE, PREFILL
@@ -231,7 +233,7 @@ def test_the_emulated_application_passes_the_schema_and_holds_the_gpus_of_the_bu
     widths = {pool["name"]: pool["tensor_parallel"] for pool in application["args"]["pools"]}
     for deployment in application["deployments"]:
         resources = deployment["ray_actor_options"].get("resources", {})
-        assert resources.get(GPU) == widths.get(deployment["name"])
+        assert resources.get(SLOT) == widths.get(deployment["name"])
     assert document["http_options"] == {"host": "127.0.0.1", "port": 8123}
     assert gpus_of(document) == 16
 
@@ -239,7 +241,7 @@ def test_the_emulated_application_passes_the_schema_and_holds_the_gpus_of_the_bu
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["up", "out"], "not there yet"),
+        pytest.param(["up", "out"], "vLLM is needed", marks=pytest.mark.skipif(installed() is not None, reason="vLLM")),
         (["up", "nowhere", "--emulate"], "slackwise deploy render writes it"),
         (["status", "out"], "nothing is up"),
         (["down", "out"], "nothing is up"),
@@ -265,3 +267,21 @@ def test_the_key_is_handed_to_engines_by_its_variable_alone(tmp_path: Path) -> N
         key_of("OUR_KEY", {"OUR_KEY": " "})
     with pytest.raises(InputError, match="no name"):
         Target("m", 64, api_key_env="$(ls)")
+
+
+def test_engines_are_put_on_gpus_with_the_bundle_of_their_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_up, "installed", lambda: "0.32.0")
+    assert rendered(folder) == 0
+    moved = (folder / "out").rename(folder / "moved")
+    for cpu, held in ((False, {"num_gpus": 4}), (True, {"resources": {SLOT: 4}})):
+        document = ray_up.with_engines(read_document(moved), moved, cpu)
+        application = document["applications"][0]
+        options = {each["name"]: each["ray_actor_options"] for each in application["deployments"]}
+        assert held.items() <= options["pd"].items()
+        settings = application["args"]["engines"]["pd"]["additional_config"]["slackwise"]
+        assert settings["bundle"] == str(moved / "winner.json")
+        check_schema(document)
+    engine = application["args"]["engines"]["pd"]
+    engine["kv_transfer_config"] = {"kv_role": "kv_producer"}
+    with pytest.raises(InputError, match="pools pd"):
+        ray_up.with_engines(document, moved, True)

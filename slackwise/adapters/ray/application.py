@@ -14,12 +14,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from slackwise.adapters.ray.emulated import EmulatedReplica
+from slackwise.adapters.ray.engine import EngineReplica
 from slackwise.adapters.ray.hot import parse_bundle
 from slackwise.adapters.ray.ingress import Endpoint, Reply, failed
 from slackwise.adapters.ray.path import Path
 from slackwise.adapters.ray.routing import compile_routing
 from slackwise.adapters.ray.target import key_of
-from slackwise.errors import InputError
 
 INGRESS = "ingress"
 
@@ -63,12 +63,15 @@ def explain(error: Exception) -> tuple[int, str]:
 
 
 def build(args: dict[str, Any]) -> Any:
-    """The application. Raises InputError for what is not emulated: engines under Ray are not there yet."""
-    if "emulate" not in args:
-        raise InputError("only emulated replicas run under Ray as yet: slackwise deploy up --emulate")
+    """The application, with emulated replicas if `args` say `emulate`, else with vLLM engines."""
     text = File(args["bundle"]).read_text(encoding="utf-8")
-    handles = {
-        pool["name"]: serve.deployment(name=pool["name"])(EmulatedReplica).bind(pool, float(args["emulate"]), text)
-        for pool in args["pools"]
-    }
+    handles = {pool["name"]: _pool(pool, args, text) for pool in args["pools"]}
     return serve.deployment(name=INGRESS, max_ongoing_requests=1000)(Ingress).bind(args, handles, text)
+
+
+def _pool(pool: dict[str, Any], args: dict[str, Any], text: str) -> Any:
+    name = pool["name"]
+    if "emulate" in args:
+        return serve.deployment(name=name)(EmulatedReplica).bind(pool, float(args["emulate"]), text)
+    given = {key: args.get(key) for key in ("model", "served_name", "api_key_env")}
+    return serve.deployment(name=name)(EngineReplica).bind(pool, args["engines"][name], given, text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from slackwise.adapters.ray.fleet import FleetPool, Placed
@@ -21,7 +21,7 @@ def engine_arguments(pool: FleetPool, target: Target, bundle: str) -> dict[str, 
     if pool.encodes_only:
         arguments |= {"mm_encoder_only": True, "enforce_eager": True, "enable_prefix_caching": False}
     else:
-        settings = {"bundle": bundle, "force": False}
+        settings = {"bundle": bundle, "force": target.force}
         arguments |= {"scheduler_cls": SCHEDULER, "additional_config": {"slackwise": settings}}
     if (role := _role(pool, ENCODE, PREFILL)) is not None:
         shared = {"shared_storage_path": target.embeddings}
@@ -43,13 +43,17 @@ def _role(pool: FleetPool, made: int, used: int) -> str | None:
 
 def command(placed: Placed, port: int, target: Target, bundle: str) -> str:
     """The command line of one instance, quoted for a shell."""
-    words = ["vllm", "serve", target.model, "--host", target.host, "--port", str(port)]
-    words += ["--served-model-name", target.name]
-    for name, value in engine_arguments(placed.pool, target, bundle).items():
-        words += _option(name, value)
+    arguments = {"host": target.host, "port": port, **engine_arguments(placed.pool, target, bundle)}
+    words = ["vllm", "serve", *serve_words(target.model, target.name, arguments)]
     gpus = ",".join(map(str, placed.gpus))
     key = "" if target.api_key_env is None else f'VLLM_API_KEY="${target.api_key_env}" '
     return f"{key}CUDA_VISIBLE_DEVICES={gpus} {shlex.join(words)}"
+
+
+def serve_words(model: str, name: str, arguments: Mapping[str, Any]) -> list[str]:
+    """What follows `vllm serve` for a model, what clients call it, and engine arguments by vLLM's names."""
+    options = [word for option, value in arguments.items() for word in _option(option, value)]
+    return [model, "--served-model-name", name, *options]
 
 
 def _option(name: str, value: Any) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ray.serve.request_router import PendingRequest, RequestRouter, RunningReplica
 
+from slackwise.adapters.ray.decision_log import DecisionLog
 from slackwise.adapters.ray.fleet import FleetPool
 from slackwise.adapters.ray.hot import followed
 from slackwise.adapters.ray.routing import Choice, PoolRouter
@@ -40,13 +41,18 @@ class PolicyRouter(ExactMatch, RequestRouter):
     """Routes the calls of a pool by the bundle's policy: the one replica that it finds cheapest."""
 
     def initialize_state(self, **kwargs: Any) -> None:
-        """`bundle` is the path of the bundle, `pool` the pool's sizes, as the rendered configuration gives them."""
+        """`bundle` is the path of the bundle, `pool` the pool's sizes, as the rendered configuration gives them.
+
+        `decisions` is the folder where every decision is written, if it is given.
+        """
         pool = FleetPool.from_dict(kwargs["pool"])
         self.bundle = followed(kwargs["bundle"])
         self.version = self.bundle.version
         winner = self.bundle.winner
         self.work = work_for(winner, pool.tensor_parallel)
-        self.core = PoolRouter(winner.policies, pool.role, self.work, pool.stages)
+        folder = kwargs.get("decisions")
+        self.told = None if folder is None else DecisionLog(folder, pool.name)
+        self.core = PoolRouter(winner.policies, pool.role, self.work, pool.stages, recording=self.told is not None)
         self.chosen: dict[int, Choice] = {}  # by id of the pending call: not yet confirmed as sent
         self.sent: dict[tuple[str, str], list[Choice]] = {}  # by replica and request, whose calls share an id
 
@@ -69,6 +75,8 @@ class PolicyRouter(ExactMatch, RequestRouter):
             if MADE_S in report:
                 self.core.books.hear(name, report, float(report[MADE_S]))
         choice = self.core.choose(call_features(self.work, pending_request.args[0]), now)
+        if self.told is not None:
+            self.told.write(self.bundle.winner.policies, self.core.role, choice)
         self.chosen[id(pending_request)] = choice
         return [[named[choice.replica]]]
 

@@ -25,6 +25,7 @@ class Choice:
     now_s: float
     request: Any  # REQUEST, shape (1,)
     instances: Any  # INSTANCE, shape (n,), before the call was counted; empty unless decisions are recorded
+    names: tuple[str, ...] = ()  # of all replicas, in the order of the rows
 
 
 class PoolRouter:
@@ -55,7 +56,7 @@ class PoolRouter:
         at = self._cheapest(request, books.rows, now, self._params)
         seen = books.rows.copy() if self.recording else books.rows[:0]
         call = books.send(at, brings(self.work, self.stages, request), now)
-        return Choice(books.names[at], call, now, request, seen)
+        return Choice(books.names[at], call, now, request, seen, books.names)
 
     def back(self, choice: Choice, now: float) -> None:
         """The call came back, well or not."""

@@ -24,6 +24,10 @@ GRACE_S = 300.0
 """A replica that stops may finish its work for so long; Ray ends what is left."""
 
 
+HEALTH_S = 60.0
+"""For an engine to say that it is well: it may be busy."""
+
+
 def serve_config(winner: Winner, pools: Sequence[FleetPool], target: Target, bundle: str) -> dict[str, Any]:
     """The document that `serve deploy` takes. Numbers that tuning changes are in the bundle, not here."""
     application: dict[str, Any] = {
@@ -31,7 +35,7 @@ def serve_config(winner: Winner, pools: Sequence[FleetPool], target: Target, bun
         "route_prefix": "/",
         "import_path": "slackwise.adapters.ray.application:build",
         "args": _arguments(pools, target, bundle),
-        "deployments": [*(_deployment(pool, bundle) for pool in pools), {"name": "ingress", "num_replicas": 1}],
+        "deployments": [*(_deployment(pool, target, bundle) for pool in pools), {"name": "ingress", "num_replicas": 1}],
     }
     if winner.policies.resizes:
         application["autoscaling_policy"] = {
@@ -54,10 +58,11 @@ def _arguments(pools: Sequence[FleetPool], target: Target, bundle: str) -> dict[
     return {"bundle": bundle, **model, **limits, "pools": [asdict(pool) for pool in pools], "engines": engines}
 
 
-def _deployment(pool: FleetPool, bundle: str) -> dict[str, Any]:
+def _deployment(pool: FleetPool, target: Target, bundle: str) -> dict[str, Any]:
+    told = {} if target.decisions is None else {"decisions": target.decisions}
     router = {
         "request_router_class": "slackwise.adapters.ray.router.PolicyRouter",
-        "request_router_kwargs": {"bundle": bundle, "pool": asdict(pool)},
+        "request_router_kwargs": {"bundle": bundle, "pool": asdict(pool), **told},
         "request_routing_stats_period_s": STATISTICS_S,
     }
     sizes: dict[str, Any] = {"num_replicas": pool.instances}
@@ -68,6 +73,8 @@ def _deployment(pool: FleetPool, bundle: str) -> dict[str, Any]:
         **sizes,
         "max_ongoing_requests": CALLS_AT_ONCE,
         "graceful_shutdown_timeout_s": GRACE_S,
+        "health_check_timeout_s": HEALTH_S,
+        "ray_actor_options": {"num_gpus": pool.tensor_parallel},
         "request_router_config": router,
     }
 

@@ -16,6 +16,8 @@ api_key_env = "SLACKWISE_API_KEY"    # variable of the environment that holds th
                                      # key itself is in no file; default: none is asked for
 images_per_request = 16
 body_bytes = 33554432
+decisions = "/var/log/slackwise"     # folder where routers write every decision and what they knew; default: nowhere
+force = false                        # true: engines take a bundle that was tuned for another model or GPU
 advisory = false                     # provisioning says what it would do, and does nothing
 namespace = "default"                # Kubernetes
 scaler_address = "slackwise-scaler.default.svc:6000"  # host:port of the external scaler, as KEDA reaches it
@@ -82,6 +84,8 @@ class Target:
     api_key_env: str | None = None
     images_per_request: int = 16
     body_bytes: int = 32 * 2**20
+    decisions: str | None = None
+    force: bool = False
     advisory: bool = False
     namespace: str = "default"
     scaler_address: str = "slackwise-scaler.default.svc:6000"

@@ -19,6 +19,7 @@ from slackwise.adapters.ray.hot import open_store
 from slackwise.adapters.ray.render import BUNDLE, SERVE
 from slackwise.adapters.ray.serve_config import APPLICATION
 from slackwise.adapters.ray.target import key_of
+from slackwise.adapters.vllm.support import installed
 from slackwise.errors import CheckError, InputError, LimitError
 from slackwise.files import read_json, write_text
 from slackwise.optional import require
@@ -26,7 +27,7 @@ from slackwise.optional import require
 LEFT = "deployment.json"
 """What `up` leaves in the folder."""
 
-CPUS_PER_REPLICA, GPU = 0.05, "emulated_gpu"
+CPUS_PER_REPLICA, SLOT = 0.05, "gpu_slot"
 PUSH_S = "1"
 """Seconds between two reports of a replica to the controller; Ray reads it where it starts."""
 
@@ -34,7 +35,11 @@ ENVIRONMENT = {
     "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": PUSH_S,
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",  # a slower proxy is replaced: on a busy machine always
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",  # replicas are what the machine is for: Ray would put them behind everything else
 }
+
+ON_CPU = {"VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+"""Engines of vLLM's CPU build share the machine's cores, unless the environment says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +75,39 @@ def read_document(folder: Path) -> dict[str, Any]:
 
 def emulated(document: dict[str, Any], folder: Path, speed: float, port: int | None = None) -> dict[str, Any]:
     """The configuration with emulated replicas, each on as many emulated GPUs as a real one has."""
+    return _changed(document, folder, port, {"emulate": speed}, SLOT)
+
+
+def with_engines(document: dict[str, Any], folder: Path, cpu: bool, port: int | None = None) -> dict[str, Any]:
+    """The configuration with vLLM engines, on GPUs or, with `cpu`, on as many slots of a machine without.
+
+    Raises InputError where there is no vLLM, and for pools that only prefill or only decode: their engines find each
+    other by the lines of vllm-serve.txt, and not here.
+    """
+    if installed() is None:
+        raise InputError("vLLM is needed here: pip install 'slackwise[vllm]'; or --emulate")
+    apart = [name for name, engine in _engines(document).items() if "kv_transfer_config" in engine]
+    if apart:
+        raise InputError(f"pools {', '.join(apart)}: separate prefill and decode engines are not there under Ray")
+    return _changed(document, folder, port, {}, SLOT if cpu else None)
+
+
+def _engines(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    engines: dict[str, dict[str, Any]] = document["applications"][0]["args"]["engines"]
+    return engines
+
+
+def _changed(
+    document: dict[str, Any], folder: Path, port: int | None, more: dict[str, Any], slot: str | None
+) -> dict[str, Any]:
+    """The configuration with the bundle of `folder`, on `slot` in place of GPUs. Raises InputError without its key."""
     application = document["applications"][0]
     bundle = str((folder / BUNDLE).absolute())
-    arguments = {**application["args"], "emulate": speed, "bundle": bundle}
+    engines = {name: _with_bundle(engine, bundle) for name, engine in _engines(document).items()}
+    arguments = {**application["args"], **more, "bundle": bundle, "engines": engines}
     key_of(arguments.get("api_key_env"), os.environ)
     width = {pool["name"]: pool["tensor_parallel"] for pool in arguments["pools"]}
-    deployments = [_on_emulated_gpus(each, width, bundle) for each in application["deployments"]]
+    deployments = [_placed(each, width, bundle, slot) for each in application["deployments"]]
     changed = {**application, "args": arguments, "deployments": deployments}
     if "autoscaling_policy" in application:
         policy = application["autoscaling_policy"]
@@ -84,17 +116,21 @@ def emulated(document: dict[str, Any], folder: Path, speed: float, port: int | N
     return {**document, "http_options": http, "applications": [changed]}
 
 
-def _on_emulated_gpus(deployment: dict[str, Any], width: dict[str, int], bundle: str) -> dict[str, Any]:
+def _with_bundle(engine: dict[str, Any], bundle: str) -> dict[str, Any]:
+    if "additional_config" not in engine:
+        return engine
+    settings = {**engine["additional_config"]["slackwise"], "bundle": bundle}
+    return {**engine, "additional_config": {"slackwise": settings}}
+
+
+def _placed(deployment: dict[str, Any], width: dict[str, int], bundle: str, slot: str | None) -> dict[str, Any]:
     name, options = deployment["name"], {"num_cpus": CPUS_PER_REPLICA}
     if name not in width:
         return {**deployment, "ray_actor_options": options}
     router = deployment["request_router_config"]
     router = {**router, "request_router_kwargs": {**router["request_router_kwargs"], "bundle": bundle}}
-    return {
-        **deployment,
-        "ray_actor_options": {**options, "resources": {GPU: width[name]}},
-        "request_router_config": router,
-    }
+    held = {"num_gpus": width[name]} if slot is None else {"resources": {slot: width[name]}}
+    return {**deployment, "ray_actor_options": {**options, **held}, "request_router_config": router}
 
 
 def gpus_of(document: dict[str, Any]) -> int:
@@ -106,20 +142,27 @@ def gpus_of(document: dict[str, Any]) -> int:
 
 
 @contextmanager
-def local_ray(gpus: int) -> Iterator[str]:
-    """A Ray of this process on loopback with emulated GPUs; its dashboard's address."""
+def local_ray(gpus: int, slots: bool = True) -> Iterator[str]:
+    """A Ray of this process on loopback; its dashboard's address. `slots` stand for GPUs, else it has the machine's.
+
+    Raises InputError if the machine has fewer GPUs than wanted.
+    """
     os.environ.update(ENVIRONMENT)
+    for name, value in ON_CPU.items() if slots else ():
+        os.environ.setdefault(name, value)
     ray = require("ray", "serve")
     context = ray.init(
         address="local",
         num_cpus=max(2, os.cpu_count() or 2),
-        resources={GPU: gpus},
+        resources={SLOT: gpus} if slots else {},
         include_dashboard=True,
         dashboard_host="127.0.0.1",
         log_to_driver=False,
         object_store_memory=200 * 2**20,
     )
     try:
+        if not slots and (there := int(ray.cluster_resources().get("GPU", 0))) < gpus:
+            raise InputError(f"the application may hold {gpus} GPUs, this machine has {there}: --cpu, or --emulate")
         yield f"http://{context.dashboard_url}"
     finally:
         ray.shutdown()

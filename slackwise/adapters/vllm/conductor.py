@@ -74,6 +74,10 @@ class Conductor:
         self.counters.source[SOURCES.index(self._said.source)] += 1
         self.counters.bad_deadlines += bool(self._said.complaint)
         self.counters.arrival(images, request.num_prompt_tokens)
+        if found := sum(map(self._elsewhere, request.mm_features)):
+            self.counters.images_found += found
+            self._encoded[name] = found
+            self._refresh(request)
         if self.decisions is not None:
             self._write_add(request, now_s, images)
 
@@ -100,10 +104,15 @@ class Conductor:
     def allows_image(
         self, request: Any, input_id: int, budget: int, taken: int, complain: Callable[[Exception], None]
     ) -> bool:
-        """Whether the chunking policy lets the step take this image of a request, `taken` embeddings being in it."""
+        """Whether the chunking policy lets the step take this image of a request, `taken` embeddings being in it.
+
+        An embedding that only has to be loaded is nothing that it decides on.
+        """
         began = time.perf_counter()
         name = request.request_id
         try:
+            if self._elsewhere(request.mm_features[input_id]):
+                return True
             if taken == 0 or self._taking[0] != name:
                 left = len(request.mm_features) - input_id
                 now = self.scheduler.clock() - self.origin_s
@@ -132,6 +141,7 @@ class Conductor:
             self._admitted(name, now)
         for name, inputs in output.scheduled_encoder_inputs.items():
             self._encoded[name] = self._encoded.get(name, 0) + len(inputs)
+            self.counters.images_encoded += len(inputs)
         self.steps.begin(output, self.scheduler.requests, self.mind.book, now_s)
         self.counters.waiting = len(self.scheduler.waiting)
         if self.decisions is not None and self.scheduler.waiting:
@@ -149,7 +159,7 @@ class Conductor:
             self.counters.prefill_correction, self.counters.encode_correction = correction.prefill, correction.encode
         for name in [name for name, request in self._awaiting.items() if request.num_output_tokens > 0]:
             self._first_token(name, now)
-        if self.counters.due(time.monotonic()):
+        if self.counters.due(time.monotonic(), idle=not (self.scheduler.running or self.scheduler.waiting)):
             self._show_pending()
             self.counters.pending = [float(self.mind.instance[name]) for name in PENDING]
             self.counters.publish()
@@ -206,6 +216,11 @@ class Conductor:
             keys = [(rank, book.row_order(request.request_id)) for rank, request in zip(ranks, prefills, strict=True)]
             prefills = [prefills[at] for at in sorted(range(len(prefills)), key=keys.__getitem__)]
         running[:] = [request for request in running if not request.is_prefill_chunk] + prefills
+
+    def _elsewhere(self, feature: Any) -> bool:
+        """Whether an encoder instance has written the embedding of this image, and this engine reads such."""
+        connector = getattr(self.scheduler, "ec_connector", None)
+        return connector is not None and connector.is_consumer and bool(connector.has_cache_item(feature.identifier))
 
     def _enter_unknown(self, request: Any) -> None:
         """A request whose entry failed when it came."""

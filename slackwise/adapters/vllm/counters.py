@@ -47,6 +47,8 @@ COUNTERS = np.dtype(
         ("bad_deadlines", "i8"),  # deadlines of requests that make no sense
         ("starving", "i8"),  # requests moved up by the guard against starvation
         ("preempted", "i8"),
+        ("images_encoded", "i8"),  # by this engine
+        ("images_found", "i8"),  # whose embeddings an encoder instance had written when the request came
         ("waiting", "i8"),
         ("prefill_correction", "f8"),  # measured over modelled seconds
         ("encode_correction", "f8"),
@@ -66,7 +68,7 @@ COUNTERS = np.dtype(
 )
 """The layout of the file."""
 
-VERSION = 2
+VERSION = 3
 
 PUBLISH_S = 0.2
 """Seconds between two writes."""
@@ -78,6 +80,7 @@ class Counters:
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
         self.steps = self.admitted = self.reorders = self.image_caps = self.fallbacks = 0
+        self.images_encoded = self.images_found = 0
         self.bad_deadlines = self.starving = self.preempted = self.waiting = 0
         self.prefill_correction = self.encode_correction = 1.0
         self.policy_us = 0.0
@@ -125,9 +128,12 @@ class Counters:
         """The values in the order of COUNTERS."""
         return (VERSION, *(_fixed(getattr(self, name)) for name in (COUNTERS.names or ())[1:]))
 
-    def due(self, now_s: float) -> bool:
-        """Whether the last writing is PUBLISH_S ago, and then counted as now; on any clock that only goes forward."""
-        due = self._map is not None and now_s - self._published_s >= PUBLISH_S
+    def due(self, now_s: float, idle: bool = False) -> bool:
+        """Whether the last writing is PUBLISH_S ago, and then counted as now; on any clock that only goes forward.
+
+        Always if the engine has become `idle`: nothing would correct what the file says then.
+        """
+        due = self._map is not None and (idle or now_s - self._published_s >= PUBLISH_S)
         if due:
             self._published_s = now_s
         return due

@@ -29,6 +29,8 @@ COUNTS = {
     "images": "Images of the requests that have come.",
     "image_tokens": "Tokens of these images.",
     "text_tokens": "Prompt tokens of the requests that have come, those of images aside.",
+    "images_encoded": "Images encoded by this engine.",
+    "images_found": "Images whose embeddings an encoder instance had written when the request came.",
 }
 """Counters without a class: name -> help."""
 
