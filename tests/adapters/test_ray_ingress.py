@@ -269,3 +269,20 @@ def test_bytes_that_are_no_json_are_the_clients_error(body: bytes) -> None:
     reply, pools = ask(body, MONOLITH)
     assert reply.status == 400
     assert not pools.calls
+
+
+def test_one_request_too_many_is_refused_and_a_place_is_free_again_when_one_ends() -> None:
+    there = Pools(together=9)
+    door = Endpoint(Path(PARTED, there.encode, there.generate, at_once=2), ARGUMENTS)
+
+    async def crowd() -> list[int]:
+        waiting = [asyncio.ensure_future(door.answer(shown(chat(1)))) for _ in range(2)]
+        await asyncio.sleep(0)
+        refused = [await door.answer(shown(chat(1, stream=stream))) for stream in (False, True)]
+        there.all_there.set()
+        served = await asyncio.gather(*waiting)
+        after = await door.answer(shown(chat(1)))
+        return [each.status for each in (*refused, *served, after) if isinstance(each, Reply)]
+
+    assert asyncio.run(crowd()) == [429, 429, 200, 200, 200]
+    assert door.path.under_way == 0

@@ -8,7 +8,7 @@ from pathlib import Path as File
 from typing import Any
 
 from ray import serve
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import ActorDiedError, RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, RayServeException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -22,16 +22,21 @@ from slackwise.adapters.ray.routing import compile_routing
 from slackwise.adapters.ray.target import key_of
 
 INGRESS = "ingress"
+ARRIVING = 100_000
+"""Requests that the ingress may hold, refused ones included: more would wait in Ray's proxy without an answer."""
 
 
 class Ingress:
-    """Takes requests from clients and sends their parts to the pools."""
+    """Takes requests from clients and sends their parts to the pools.
+
+    What a replica had when it died goes to another once, unless the client has some of the answer.
+    """
 
     def __init__(self, arguments: dict[str, Any], handles: dict[str, Any], text: str) -> None:
         compile_routing(parse_bundle(text).policies)
         self.encoders = {name: handle.options(method_name="encode") for name, handle in handles.items()}
         self.texts = {name: handle.options(method_name="generate", stream=True) for name, handle in handles.items()}
-        path = Path(arguments["pools"], self._encode, self._generate)
+        path = Path(arguments["pools"], self._encode, self._generate, int(arguments["requests_at_once"]))
         self.endpoint = Endpoint(path, arguments, key_of(arguments.get("api_key_env"), os.environ), explain)
 
     async def __call__(self, request: Request) -> Response:
@@ -41,16 +46,26 @@ class Ingress:
         return StreamingResponse(reply.events, media_type="text/event-stream")
 
     async def _encode(self, pool: str, call: dict[str, Any]) -> dict[str, Any]:
-        answered: dict[str, Any] = await self.encoders[pool].remote(call)
+        try:
+            answered: dict[str, Any] = await self.encoders[pool].remote(call)
+        except ActorDiedError:
+            answered = await self.encoders[pool].remote(call)
         return answered
 
     async def _generate(self, pool: str, call: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
-        pieces = self.texts[pool].remote(call)
-        try:
-            async for piece in pieces:
-                yield piece
-        finally:
-            pieces.cancel()  # the client may have gone: the replica is free at once
+        begun = False
+        for again in (True, False):
+            pieces = self.texts[pool].remote(call)
+            try:
+                async for piece in pieces:
+                    begun = True
+                    yield piece
+                return
+            except ActorDiedError:
+                if begun or not again:
+                    raise
+            finally:
+                pieces.cancel()  # the client may have gone: the replica is free at once
 
 
 def explain(error: Exception) -> tuple[int, str]:
@@ -66,7 +81,7 @@ def build(args: dict[str, Any]) -> Any:
     """The application, with emulated replicas if `args` say `emulate`, else with vLLM engines."""
     text = File(args["bundle"]).read_text(encoding="utf-8")
     handles = {pool["name"]: _pool(pool, args, text) for pool in args["pools"]}
-    return serve.deployment(name=INGRESS, max_ongoing_requests=1000)(Ingress).bind(args, handles, text)
+    return serve.deployment(name=INGRESS, max_ongoing_requests=ARRIVING)(Ingress).bind(args, handles, text)
 
 
 def _pool(pool: dict[str, Any], args: dict[str, Any], text: str) -> Any:

@@ -20,6 +20,9 @@ STATISTICS_S = 0.25
 CALLS_AT_ONCE = 256
 """Of a replica: high enough that requests wait in the engine, which orders them by slack, and not in Ray's queue."""
 
+CALLS_WAITING = 4096
+"""Of a pool whose replicas are all full: one more is refused."""
+
 GRACE_S = 300.0
 """A replica that stops may finish its work for so long; Ray ends what is left."""
 
@@ -53,7 +56,7 @@ def serve_config(winner: Winner, pools: Sequence[FleetPool], target: Target, bun
 
 def _arguments(pools: Sequence[FleetPool], target: Target, bundle: str) -> dict[str, Any]:
     engines = {pool.name: engine_arguments(pool, target, bundle) for pool in pools}
-    limits = {"images_per_request": target.images_per_request, "body_bytes": target.body_bytes}
+    limits = {name: getattr(target, name) for name in ("images_per_request", "body_bytes", "requests_at_once")}
     model = {"model": target.model, "served_name": target.name, "api_key_env": target.api_key_env}
     return {"bundle": bundle, **model, **limits, "pools": [asdict(pool) for pool in pools], "engines": engines}
 
@@ -72,6 +75,7 @@ def _deployment(pool: FleetPool, target: Target, bundle: str) -> dict[str, Any]:
         "name": pool.name,
         **sizes,
         "max_ongoing_requests": CALLS_AT_ONCE,
+        "max_queued_requests": CALLS_WAITING,
         "graceful_shutdown_timeout_s": GRACE_S,
         "health_check_timeout_s": HEALTH_S,
         "ray_actor_options": {"num_gpus": pool.tensor_parallel},

@@ -16,6 +16,7 @@ api_key_env = "SLACKWISE_API_KEY"    # variable of the environment that holds th
                                      # key itself is in no file; default: none is asked for
 images_per_request = 16
 body_bytes = 33554432
+requests_at_once = 1024              # under way behind the endpoint; one more is answered with 429
 decisions = "/var/log/slackwise"     # folder where routers write every decision and what they knew; default: nowhere
 force = false                        # true: engines take a bundle that was tuned for another model or GPU
 advisory = false                     # provisioning says what it would do, and does nothing
@@ -49,6 +50,7 @@ LIMITS = {
     "instance_port": (1, 60_000),
     "images_per_request": (1, 256),
     "body_bytes": (1024, 1 << 30),
+    "requests_at_once": (1, 100_000),
 }
 """Least and most of what is a number."""
 
@@ -84,6 +86,7 @@ class Target:
     api_key_env: str | None = None
     images_per_request: int = 16
     body_bytes: int = 32 * 2**20
+    requests_at_once: int = 1024
     decisions: str | None = None
     force: bool = False
     advisory: bool = False
