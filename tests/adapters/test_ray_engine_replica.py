@@ -128,7 +128,7 @@ def test_an_answer_comes_as_pieces_whose_tokens_add_up(run: Any) -> None:
     assert [piece["finish_reason"] for piece in pieces] == [None, None, "stop", None]
     assert pieces[-1]["usage"]["completion_tokens"] == 3
     assert (bodies[0]["model"], bodies[0]["stream"], bodies[0]["temperature"]) == ("m", True, 0.5)
-    assert bodies[0]["vllm_xargs"]["deadline_s"] > 100.0
+    assert bodies[0]["vllm_xargs"] == {"slo_ms": 1.0}  # it arrived in 1970
     assert idle(replica)
 
 
@@ -165,15 +165,17 @@ def test_an_encoder_is_sent_the_image_and_nothing_of_the_text(run: Any) -> None:
 @pytest.mark.parametrize(
     ("body", "extra"),
     [
-        ({}, {"deadline_s": 7.0}),
-        ({"vllm_xargs": {"slo_ms": 500}}, {"deadline_s": 5.5}),
-        ({"vllm_xargs": {"deadline_s": 6.0, "mine": 1}}, {"deadline_s": 6.0, "mine": 1}),
+        ({}, {"slo_ms": 1000.0}),
+        ({"vllm_xargs": {"slo_ms": 1500, "mine": 1}}, {"slo_ms": 500.0, "mine": 1}),
+        ({"vllm_xargs": {"slo_ms": 500}}, {"slo_ms": 1.0}),
+        ({"vllm_xargs": {"deadline_s": 6.0}}, {"deadline_s": 6.0}),
         ({"vllm_xargs": {"slo_ms": "soon"}}, {"slo_ms": "soon"}),
+        ({"vllm_xargs": {"slo_ms": -1}}, {"slo_ms": -1}),
         ({"priority": 300}, None),
     ],
 )
-def test_a_deadline_counts_from_arrival_at_the_endpoint(body: dict[str, Any], extra: Any) -> None:
-    assert with_deadline(body, 5.0, 7.0).get("vllm_xargs") == extra
+def test_an_objective_counts_from_arrival_at_the_endpoint(body: dict[str, Any], extra: Any) -> None:
+    assert with_deadline(body, 5.0, 7.0, now_s=6.0).get("vllm_xargs") == extra
 
 
 def test_tokens_are_those_since_the_chunk_before() -> None:

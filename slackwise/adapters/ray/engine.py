@@ -27,6 +27,7 @@ from slackwise.errors import CheckError
 CHAT = "/v1/chat/completions"
 LOST = "an engine was lost while it served this request: try again"
 HEALTH_S = 20.0
+LATE_MS = 1.0
 
 
 class EngineReplica:
@@ -64,7 +65,8 @@ class EngineReplica:
         """The engine's own chunks as pieces."""
         held, told, began = self.counts.enter(call), 0, time.time()
         deadline_s = float(held.request["deadline_s"][0])
-        body = with_deadline(call["body"], float(call["arrival_s"]), deadline_s) | {"model": self.name, **STREAMED}
+        body = with_deadline(call["body"], float(call["arrival_s"]), deadline_s, began)
+        body |= {"model": self.name, **STREAMED}
         try:
             async with self.server.post(CHAT, body) as reply:
                 if reply.status != 200:
@@ -107,20 +109,20 @@ STREAMED = {"stream": True, "stream_options": {"include_usage": True, "continuou
 """How an engine is asked, whatever the client asked for."""
 
 
-def with_deadline(body: Mapping[str, Any], arrival_s: float, deadline_s: float) -> dict[str, Any]:
-    """The request with its deadline in seconds since 1970: the engine sees it only when its images are encoded.
+def with_deadline(body: Mapping[str, Any], arrival_s: float, deadline_s: float, now_s: float) -> dict[str, Any]:
+    """The request with what is left of its TTFT objective: the engine sees it only now, its images encoded.
 
     What the client said goes first: its own `slo_ms` counts from arrival here, its `deadline_s` and `priority` stay.
+    Who is late already gets LATE_MS: an engine takes a deadline in the past for a mistake.
     """
     given = body.get("vllm_xargs")
     extra = dict(given) if isinstance(given, Mapping) else {}
     slo_ms = extra.get(SLO_MS)
-    if isinstance(slo_ms, int | float) and not isinstance(slo_ms, bool):
-        del extra[SLO_MS]
-        extra[DEADLINE_S] = arrival_s + slo_ms / 1e3
-    elif slo_ms is None and not body.get("priority"):
-        extra.setdefault(DEADLINE_S, deadline_s)
-    return {**body, "vllm_xargs": extra} if extra else dict(body)
+    if isinstance(slo_ms, int | float) and not isinstance(slo_ms, bool) and slo_ms > 0:
+        deadline_s = arrival_s + slo_ms / 1e3
+    elif slo_ms is not None or DEADLINE_S in extra or body.get("priority"):
+        return dict(body)
+    return {**body, "vllm_xargs": extra | {SLO_MS: max(LATE_MS, 1e3 * (deadline_s - now_s))}}
 
 
 def piece_of(chunk: Mapping[str, Any], told: int) -> tuple[dict[str, Any], int]:
