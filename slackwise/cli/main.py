@@ -28,6 +28,7 @@ COMMANDS = {
     "policies": ("slackwise.cli.policies", "List the policies and show one with its knobs."),
     "bench": ("slackwise.cli.bench", "Measure the speed of simulator and solver here."),
     "deploy": ("slackwise.cli.deploy", "Write what a cluster needs to run a winner."),
+    "watch": ("slackwise.cli.watch", "Show pools, queues and attainment of a running application, live."),
     "explain": ("slackwise.cli.explain", "Say why a request waited in vLLM, from a file of decisions."),
     "doctor": ("slackwise.cli.doctor", "Say what is installed and what of slackwise works here."),
     "measure": ("slackwise.cli.measure", "Time the steps of a vLLM engine, for calibrate."),

@@ -58,7 +58,7 @@ def test_who_is_overdue_has_missed_without_waiting_for_the_first_token_and_only_
 def test_a_failure_misses_and_a_client_that_hung_up_is_not_judged() -> None:
     judge = Judge(OBJECTIVES)
     judge.arrive("failed", 1, 10.0)
-    judge.end("failed", 0, 3.0)
+    judge.fail("failed")
     judge.arrive("gone", 1, 10.0)
     judge.leave("gone")
     found = judge.counters(99.0)

@@ -14,6 +14,7 @@ from slackwise.adapters.ray.decider import Decider
 from slackwise.adapters.ray.fleet import FleetPool
 from slackwise.adapters.ray.hot import MOST_BYTES, Bundle, Store, parse_bundle
 from slackwise.adapters.ray.provisioning import FAILED, HELD, POLICY, Guard
+from slackwise.adapters.ray.telemetry import Telemetry
 from slackwise.adapters.ray.views import ArrivalLog, PoolState, views_of
 from slackwise.errors import InputError
 from slackwise.policies.bundle import Policies
@@ -178,7 +179,8 @@ def test_a_call_of_rays_controller_returns_the_last_decision_or_nothing(
     assert policy(contexts) == ({}, {})
     current = Bundle(text)
     current.winner = replace(current.winner, policies=fixed(4, 2))
-    policy._turn(Decider(current, SIZES, 8))
+    policy._turn(Decider(current, SIZES, 8), Telemetry(), {})
+    assert policy.shown["pools"]["e"]["wanted"] == 4
     assert policy.decision is not None
     assert policy.decision.wanted == (4, 2)
     assert policy(contexts)[0] == ({} if advisory else {"key-e": 2, "key-pd": 1})

@@ -11,15 +11,19 @@ from ray import serve
 from ray.exceptions import ActorDiedError, RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, RayServeException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response
 
+from slackwise.adapters.ray.asgi import respond
 from slackwise.adapters.ray.emulated import EmulatedReplica
 from slackwise.adapters.ray.engine import EngineReplica
-from slackwise.adapters.ray.hot import parse_bundle
-from slackwise.adapters.ray.ingress import Endpoint, Reply, failed
-from slackwise.adapters.ray.path import Path
+from slackwise.adapters.ray.hot import followed, parse_bundle
+from slackwise.adapters.ray.ingress import Endpoint, failed
 from slackwise.adapters.ray.routing import compile_routing
 from slackwise.adapters.ray.target import key_of
+from slackwise.adapters.ray.telemetry import RayTelemetry
+from slackwise.adapters.ray.telling import Telling
+from slackwise.adapters.ray.watched import Watch, WatchedPath
+from slackwise.policies.features import PREFILL
 
 INGRESS = "ingress"
 ARRIVING = 100_000
@@ -36,14 +40,18 @@ class Ingress:
         compile_routing(parse_bundle(text).policies)
         self.encoders = {name: handle.options(method_name="encode") for name, handle in handles.items()}
         self.texts = {name: handle.options(method_name="generate", stream=True) for name, handle in handles.items()}
-        path = Path(arguments["pools"], self._encode, self._generate, int(arguments["requests_at_once"]))
-        self.endpoint = Endpoint(path, arguments, key_of(arguments.get("api_key_env"), os.environ), explain)
+        self.watch = Watch(followed(arguments["bundle"]), _text_width(arguments["pools"]), RayTelemetry())
+        self.telling = Telling(serve.get_replica_context().replica_id.unique_id, self._told)
+        most = int(arguments["requests_at_once"])
+        path = WatchedPath(self.watch, arguments["pools"], self._encode, self._generate, most)
+        key = key_of(arguments.get("api_key_env"), os.environ)
+        self.endpoint = Endpoint(path, arguments, key, explain, lambda: self.telling.told)
 
     async def __call__(self, request: Request) -> Response:
-        reply = await self.endpoint.answer(request)
-        if isinstance(reply, Reply):
-            return JSONResponse(reply.document, status_code=reply.status, headers=reply.headers)
-        return StreamingResponse(reply.events, media_type="text/event-stream")
+        return await respond(self.endpoint, request)
+
+    def _told(self) -> dict[str, Any]:
+        return {"counters": self.watch.counters(), "in_flight": self.watch.flying}
 
     async def _encode(self, pool: str, call: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -66,6 +74,11 @@ class Ingress:
                     raise
             finally:
                 pieces.cancel()  # the client may have gone: the replica is free at once
+
+
+def _text_width(pools: list[dict[str, Any]]) -> int:
+    """GPUs of an instance that prefills: objectives of long requests follow its speed."""
+    return next(int(pool["tensor_parallel"]) for pool in pools if int(pool["stages"]) & PREFILL)
 
 
 def explain(error: Exception) -> tuple[int, str]:

@@ -55,6 +55,11 @@ class Totals:
         return dict(self.sums)
 
 
+def kind_of(images: int) -> str:
+    """The class of a request."""
+    return "heavy" if images >= HEAVY_IMAGES else "image" if images else "text"
+
+
 def count(report: Mapping[str, float], key: str) -> float:
     """A number of a report; what is none, or below 0, counts as 0."""
     value = report.get(key, 0.0)
@@ -100,13 +105,17 @@ class Judge:
     """Counts who met the objectives, of the requests that a process serves. All times in seconds since 1970."""
 
     def __init__(self, objectives: Mapping[str, float]) -> None:
-        self.text_tbt_s, self.image_tbt_s = objectives["text_tbt_s"], objectives["image_tbt_s"]
+        self.load(objectives)
         self.counts = dict.fromkeys(JUDGED, 0.0)
         self.open: dict[str, _Open] = {}
 
+    def load(self, objectives: Mapping[str, float]) -> None:
+        """Judge what comes from now on by these objectives."""
+        self.text_tbt_s, self.image_tbt_s = objectives["text_tbt_s"], objectives["image_tbt_s"]
+
     def arrive(self, name: str, images: int, deadline_s: float) -> None:
         """A request with a name of its own has come, due to have its first token at `deadline_s`."""
-        kind = 2 if images >= HEAVY_IMAGES else int(images > 0)
+        kind = CLASSES.index(kind_of(images))
         self.open[name] = _Open(kind, deadline_s, self.image_tbt_s if images else self.text_tbt_s)
 
     def first(self, name: str, now: float) -> None:
@@ -118,26 +127,31 @@ class Judge:
                 self._first(request, now <= request.deadline_s)
 
     def end(self, name: str, tokens: int, now: float) -> None:
-        """It has ended with so many tokens; without any it failed."""
+        """It has ended with so many tokens."""
         request = self.open.pop(name, None)
-        if request is None:
-            return
-        if request.first_s is None:
-            if not request.judged:
-                self._first(request, False)
+        if request is None or request.first_s is None:
             return
         met = now - request.first_s <= request.tbt_s * max(1, tokens - 1)
         self._add("tbt", met)
         if not request.judged:
             self._class(request, met)
 
+    def fail(self, name: str) -> None:
+        """It was refused or has failed: it has missed."""
+        request = self.open.pop(name, None)
+        if request is not None and not request.judged:
+            if request.first_s is None:
+                self._first(request, False)
+            else:
+                self._class(request, False)
+
     def leave(self, name: str) -> None:
-        """Its client has hung up, or it was refused: nobody is left to judge for."""
+        """Its client has hung up: nobody is left to judge for."""
         self.open.pop(name, None)
 
     def counters(self, now: float) -> dict[str, float]:
         """The counters of JUDGED; who is overdue without a first token has missed."""
-        for request in self.open.values():
+        for request in list(self.open.values()):  # another thread may serve meanwhile
             if request.first_s is None and not request.judged and request.deadline_s < now:
                 self._first(request, False)
         return dict(self.counts)

@@ -16,7 +16,10 @@ from slackwise.adapters.ray.decider import Decider
 from slackwise.adapters.ray.fleet import FleetPool
 from slackwise.adapters.ray.hot import followed
 from slackwise.adapters.ray.provisioning import Decision
-from slackwise.adapters.ray.views import PoolState
+from slackwise.adapters.ray.shown import shown, write
+from slackwise.adapters.ray.telemetry import RayTelemetry, Telemetry
+from slackwise.adapters.ray.telling import Telling, told_counters
+from slackwise.adapters.ray.views import PoolState, Report
 
 logger = logging.getLogger("ray.serve")
 
@@ -31,6 +34,7 @@ class Autoscaling:
         self.sizes = tuple(FleetPool.from_dict(each) for each in pools)
         self.states: dict[str, PoolState] = {}
         self.decision: Decision | None = None
+        self.shown: dict[str, Any] = {}
         self.thread: threading.Thread | None = None
 
     def __call__(self, contexts: Mapping[Any, Any]) -> tuple[dict[Any, int], dict[Any, Any]]:
@@ -51,22 +55,25 @@ class Autoscaling:
             return {}, {}
 
     def _run(self) -> None:
-        decider = Decider(followed(self.path), self.sizes, self.gpu_budget)
+        decider, telemetry = Decider(followed(self.path), self.sizes, self.gpu_budget), RayTelemetry()
+        telling = Telling("provisioning", lambda: self.shown)
         while True:
             try:
-                self._turn(decider)
+                self._turn(decider, telemetry, told_counters(telling.told))
             except Exception:
                 logger.exception("slackwise: provisioning")
             time.sleep(decider.interval_s)
 
-    def _turn(self, decider: Decider) -> None:
+    def _turn(self, decider: Decider, telemetry: Telemetry, others: Mapping[str, Report]) -> None:
+        """One decision; `others` are the counters of the endpoints, where requests are judged."""
         states, now = [self.states.get(size.name) for size in self.sizes], time.time()
         there = [state for state in states if state is not None]
         if len(there) < len(states):
             return
         names = [size.name for size in self.sizes]
-        others = [state.reports for name, state in self.states.items() if name not in names]
-        decision = decider.decide(there, now, {name: report for each in others for name, report in each.items()})
+        decision = decider.decide(there, now, others)
+        self.shown = shown(decider, decision, self.advisory)
+        write(self.shown, telemetry)
         working = [view.working for view in decider.views]
         what = "would set" if self.advisory else "sets"
         logger.info(

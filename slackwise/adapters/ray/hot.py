@@ -22,6 +22,8 @@ MOST_BYTES = 16 * 2**20
 """Of a bundle."""
 
 PERIOD_S = 0.5
+MOST_TELLINGS, KEPT_S = 64, 60.0
+"""Parts of the application that are heard of, and for how long."""
 
 
 def parse_bundle(text: str) -> Winner:
@@ -74,14 +76,29 @@ def follow(bundle: Bundle, fetch: Callable[[int], tuple[int, str | None]], perio
 
 
 class Store:
-    """The text of the bundle, and how often it was put. Runs as an actor of Ray."""
+    """The text of the bundle, how often it was put, and what the parts of the application say of themselves.
+
+    Runs as an actor of Ray.
+    """
 
     def __init__(self, text: str) -> None:
         self.text, self.version = text, 1
+        self.tellings: dict[str, dict[str, Any]] = {}
 
     def get(self, seen: int) -> tuple[int, str | None]:
         """(version, the text unless `seen` is that version)."""
         return self.version, self.text if seen != self.version else None
+
+    def tell(self, name: str, document: dict[str, Any]) -> None:
+        """Keep what a part of the application says of itself."""
+        self.tellings.pop(name, None)
+        self.tellings[name] = {**document, "told_s": time.time()}
+        while len(self.tellings) > MOST_TELLINGS:
+            del self.tellings[next(iter(self.tellings))]
+
+    def told(self) -> dict[str, dict[str, Any]]:
+        """What every part said last, no longer than a minute ago."""
+        return {name: each for name, each in self.tellings.items() if each["told_s"] > time.time() - KEPT_S}
 
     def put(self, text: str) -> int:
         """Keep a new text; its version. Raises InputError and keeps the old one if it is no bundle."""

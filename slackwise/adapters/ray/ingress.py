@@ -10,7 +10,7 @@ import hmac
 import json
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +22,10 @@ from slackwise.errors import InputError
 
 logger = logging.getLogger("ray.serve")
 
-CHAT, HEALTH, MODELS = "/v1/chat/completions", "/health", "/v1/models"
+CHAT, HEALTH, MODELS, STATE = "/v1/chat/completions", "/health", "/v1/models", "/slackwise/state"
+
+MOST_LEVELS = 64
+"""Of lists and objects in a body: what nests deeper cannot travel between processes."""
 
 LOST = "the answer ended before its end: try again"
 
@@ -65,7 +68,10 @@ def authorised(header: str | None, key: str) -> bool:
 
 
 async def read_body(request: Any, most_bytes: int) -> Any:
-    """The JSON of a Starlette request. Raises TooLargeError beyond `most_bytes`, InputError for what is no JSON."""
+    """The JSON of a Starlette request.
+
+    Raises TooLargeError beyond `most_bytes`, InputError for what is no JSON or nests deeper than MOST_LEVELS.
+    """
     parts, size = [], 0
     async for part in request.stream():
         size += len(part)
@@ -73,22 +79,41 @@ async def read_body(request: Any, most_bytes: int) -> Any:
             raise TooLargeError(f"a body may have {most_bytes} bytes")
         parts.append(part)
     try:
-        return json.loads(b"".join(parts))
+        body = json.loads(b"".join(parts))
     except (ValueError, RecursionError):
         raise InputError("the body is not JSON") from None
+    if too_deep(body, MOST_LEVELS):
+        raise InputError(f"a body may nest {MOST_LEVELS} levels deep")
+    return body
+
+
+def too_deep(document: Any, most: int) -> bool:
+    """Whether lists and objects nest more than `most` levels deep in a JSON document."""
+    there = [document]
+    for _ in range(most + 1):
+        there = [item for each in there for item in _inside(each)]
+        if not there:
+            return False
+    return True
+
+
+def _inside(document: Any) -> Iterable[Any]:
+    return document.values() if isinstance(document, dict) else document if isinstance(document, list) else ()
 
 
 @dataclass(frozen=True)
 class Endpoint:
     """The path of requests, the arguments of the application, and the key that clients have to bring (None: none).
 
-    `explain` gives status and words for what the path raises.
+    `explain` gives status and words for what the path raises, `state` what the parts of the application say of
+    themselves.
     """
 
     path: Path
     arguments: Mapping[str, Any]
     key: str | None = None
     explain: Callable[[Exception], tuple[int, str]] = failed
+    state: Callable[[], Mapping[str, Any]] = dict
 
     async def answer(self, request: Any) -> Reply | Streamed:
         """The answer to a Starlette request."""
@@ -99,6 +124,8 @@ class Endpoint:
             return refusal(401, "a key is needed: Authorization: Bearer KEY")
         if route == MODELS:
             return Reply(200, {"object": "list", "data": [{"id": name, "object": "model"}]})
+        if route == STATE:
+            return Reply(200, dict(self.state()))
         if route != CHAT:
             return refusal(404, "no such path")
         if request.method != "POST":

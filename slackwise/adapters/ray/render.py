@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from slackwise.adapters.ray.commands import script
+from slackwise.adapters.ray.dashboard import dashboard
 from slackwise.adapters.ray.fleet import FleetPool, fleet_of, placed
 from slackwise.adapters.ray.keda import scaled_objects
 from slackwise.adapters.ray.llm_d import InexpressibleError, endpoint_picker
@@ -20,6 +21,7 @@ from slackwise.optional import require
 from slackwise.policies.winner import Winner
 
 BUNDLE, SERVE, COMMANDS, KEDA = "winner.json", "serve.yaml", "vllm-serve.txt", "keda.yaml"
+DASHBOARD = "grafana.json"
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ def render(winner: Winner, target: Target, folder: Path) -> Rendered:
     files = {
         BUNDLE: json.dumps(winner.to_dict(), indent=2, allow_nan=False) + "\n",
         SERVE: _yaml([document]),
+        DASHBOARD: json.dumps(dashboard(target.name), indent=2) + "\n",
         COMMANDS: script(placed(pools, target), target, bundle),
     }
     if target.router_weights is not False:

@@ -15,6 +15,7 @@ from slackwise.adapters.ray.decision_log import DecisionLog
 from slackwise.adapters.ray.fleet import FleetPool
 from slackwise.adapters.ray.hot import followed
 from slackwise.adapters.ray.routing import Choice, PoolRouter
+from slackwise.adapters.ray.telemetry import RayTelemetry
 from slackwise.adapters.ray.workload import call_features, work_for
 
 MADE_S = "made_s"
@@ -53,6 +54,7 @@ class PolicyRouter(ExactMatch, RequestRouter):
         folder = kwargs.get("decisions")
         self.told = None if folder is None else DecisionLog(folder, pool.name)
         self.core = PoolRouter(winner.policies, pool.role, self.work, pool.stages, recording=self.told is not None)
+        self.pool, self.telemetry = pool.name, RayTelemetry()
         self.chosen: dict[int, Choice] = {}  # by id of the pending call: not yet confirmed as sent
         self.sent: dict[tuple[str, str], list[Choice]] = {}  # by replica and request, whose calls share an id
 
@@ -62,7 +64,7 @@ class PolicyRouter(ExactMatch, RequestRouter):
         """One rank with one replica: inside a rank Ray would choose by queue length."""
         if pending_request is None or not candidate_replicas:
             return [list(candidate_replicas)]
-        now = time.time()
+        now, began_s = time.time(), time.perf_counter()
         self._renew()
         self._forget(now)
         pending_request.routing_context.should_backoff = True  # or Ray spins when all replicas are full
@@ -78,6 +80,8 @@ class PolicyRouter(ExactMatch, RequestRouter):
         if self.told is not None:
             self.told.write(self.bundle.winner.policies, self.core.role, choice)
         self.chosen[id(pending_request)] = choice
+        self.telemetry.see("slackwise_route_seconds", time.perf_counter() - began_s, pool=self.pool)
+        self.telemetry.add("slackwise_routed", pool=self.pool, replica=choice.replica)
         return [[named[choice.replica]]]
 
     def on_request_routed(self, pending_request: PendingRequest, replica_id: Any, result: Any) -> None:
@@ -98,6 +102,7 @@ class PolicyRouter(ExactMatch, RequestRouter):
         if self.version != self.bundle.version:
             self.version = self.bundle.version
             self.core.load(self.bundle.winner.policies)
+            self.telemetry.add("slackwise_bundles", pool=self.pool)
 
     def _forget(self, now: float) -> None:
         late = [key for key, choice in self.chosen.items() if now - choice.now_s > UNCONFIRMED_S]
