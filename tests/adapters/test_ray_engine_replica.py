@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from slackwise.adapters.ray.counts import Counts
+from slackwise.adapters.ray.counts import BUSY_WINDOW_S, Counts
 from slackwise.adapters.ray.fleet import FleetPool
 from slackwise.adapters.ray.workload import work_for
 from slackwise.policies.features import DECODE, ENCODE, PREFILL
@@ -176,6 +176,22 @@ def test_an_encoder_is_sent_the_image_and_nothing_of_the_text(run: Any) -> None:
 )
 def test_an_objective_counts_from_arrival_at_the_endpoint(body: dict[str, Any], extra: Any) -> None:
     assert with_deadline(body, 5.0, 7.0, now_s=6.0).get("vllm_xargs") == extra
+
+
+def test_a_replica_is_busy_while_a_call_is_there(tmp_path: Path) -> None:
+    counts = Counts(work_for(read_winner(bundle(tmp_path / "winner.json")), 1), PREFILL | DECODE)
+    first, second = counts.enter(CALL), counts.enter(CALL)
+    counts.since_s = 100.0
+    assert counts.busy_share(101.0) == 1.0 / BUSY_WINDOW_S
+    assert counts.autoscaling()["waiting"] == 2
+    counts.first(first)
+    assert (counts.routing()["waiting"], counts.routing()["running"]) == (1, 1)
+    counts.leave(first)
+    counts.leave(second)
+    assert counts.routing()["running"] == counts.inside == 0
+    counts.busy = [(90.0, 96.0), (97.0, 98.0)]
+    assert counts.busy_share(100.0) == pytest.approx((1.0 + 1.0) / BUSY_WINDOW_S)
+    assert counts.busy_share(110.0) == 0.0
 
 
 def test_tokens_are_those_since_the_chunk_before() -> None:

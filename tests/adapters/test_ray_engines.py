@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
@@ -85,8 +86,15 @@ class Live:
 
     def text_engine(self) -> dict[str, float]:
         """What the text engine counts: the one with the scheduler plug-in."""
-        counters = [counted(each) for each in (self.folder / "tmp").glob("slackwise-engine-*/engine.sock")]
-        found = [each for each in counters if "slackwise:steps_total" in each]
+        return self.with_plugin()[1]
+
+    def with_plugin(self) -> tuple[Path, dict[str, float]]:
+        """The socket of the text engine, and what it counts."""
+        found = []
+        for each in (self.folder / "tmp").glob("slackwise-engine-*/engine.sock"):
+            with contextlib.suppress(httpx.TransportError):  # of an engine that stops
+                found.append((each, counted(each)))
+        found = [each for each in found if "slackwise:steps_total" in each[1]]
         assert len(found) == 1
         return found[0]
 

@@ -240,3 +240,29 @@ def test_status_answers_in_another_process(live: Live) -> None:
     answered = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert answered.returncode == 0, answered.stderr
     assert json.loads(answered.stdout)["pools"]["pd"]["running"] == 1
+
+
+def test_in_advisory_mode_it_says_what_it_would_do_and_does_nothing(live: Live) -> None:
+    from ray._private import worker
+
+    open_store(json.dumps(winner_of(2, 1).to_dict()))
+    document = ray_up.emulated(
+        ray_up.read_document(live.folder), live.folder, SPEED, int(live.endpoint.split(":")[2][:-3])
+    )
+    document["applications"][0]["autoscaling_policy"]["policy_kwargs"]["advisory"] = True
+    live.client.deploy_applications(document)
+    until = time.monotonic() + 240.0
+    while ray_up.status_of(live.client)["status"] != "RUNNING":
+        assert time.monotonic() < until
+        time.sleep(0.5)
+    before = live.wait(2, 1)
+    open_store(json.dumps(winner_of(3, 1).to_dict()))
+    node: Any = worker._global_node
+    logs = (Path(node.get_session_dir_path()) / "logs" / "serve").glob
+    would = "would set ['e', 'pd'] to (3, 1)"
+    while sum(each.read_text().count(would) for each in logs("controller_*.log")) < 4:
+        assert time.monotonic() < until
+        time.sleep(0.5)
+    pools = live.pools()
+    assert [pools[name]["target"] for name in ("e", "pd")] == [2, 1]
+    assert pools["e"]["replicas"] == before["e"]["replicas"]

@@ -53,7 +53,8 @@ class Counts:
         self.work, self.stages = work, stages
         self.held, self.running = np.zeros(1, INSTANCE), 0
         self.arrivals = Arrivals(stages)
-        self.busy: list[tuple[float, float]] = []  # (end, seconds) of the pieces of work done lately
+        self.inside, self.since_s = 0, 0.0  # calls, and since when there is one
+        self.busy: list[tuple[float, float]] = []  # (began, ended) of the times lately when there was one
 
     def enter(self, call: Mapping[str, Any]) -> Held:
         """A call has come."""
@@ -62,6 +63,8 @@ class Counts:
         held = Held(request, brings(self.work, self.stages, request), decodes)
         self.arrivals.add(call, request)
         self._count(held, 1)
+        self.since_s = self.since_s if self.inside else time.time()
+        self.inside += 1
         return held
 
     def first(self, held: Held) -> None:
@@ -77,10 +80,16 @@ class Counts:
             self.running -= held.decodes
         else:
             self._count(held, -1)
+        self.inside -= 1
+        if not self.inside:
+            self.busy.append((self.since_s, time.time()))
 
-    def worked(self, seconds: float) -> None:
-        """A piece of work that took so long has just ended."""
-        self.busy.append((time.time(), seconds))
+    def busy_share(self, now: float) -> float:
+        """Share of the last BUSY_WINDOW_S in which a call was here."""
+        begin = now - BUSY_WINDOW_S
+        self.busy = [each for each in self.busy if each[1] > begin]
+        times = [*self.busy, (self.since_s, now)] if self.inside else self.busy
+        return min(1.0, sum(max(0.0, ended - max(began, begin)) for began, ended in times) / BUSY_WINDOW_S)
 
     def routing(self) -> dict[str, Any]:
         """What routers read."""
@@ -91,11 +100,9 @@ class Counts:
 
     def autoscaling(self) -> dict[str, float]:
         """What provisioning reads."""
-        now = time.time()
-        self.busy = [each for each in self.busy if each[0] > now - BUSY_WINDOW_S]
         pending = float(self.held["pending_image_tokens"][0] + self.held["pending_text_tokens"][0])
-        busy = min(1.0, sum(seconds for _, seconds in self.busy) / BUSY_WINDOW_S)
-        counts = {"waiting": float(self.held["waiting"][0]), "running": float(self.running), "busy": busy}
+        counts = {"waiting": float(self.held["waiting"][0]), "running": float(self.running)}
+        counts["busy"] = self.busy_share(time.time())
         return (
             counts | {"backlog_s": float(self.held["backlog_s"][0]), "pending_tokens": pending} | self.arrivals.counts
         )

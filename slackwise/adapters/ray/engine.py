@@ -50,11 +50,10 @@ class EngineReplica:
         """Encode one image; the embedding is where the text instances look when this returns."""
         message = {"role": "user", "content": [call["image"]]}
         body = {**call["body"], "model": self.name, "messages": [message], "max_tokens": 1}
-        held, began = self.counts.enter(call), time.time()
+        held = self.counts.enter(call)
         try:
             async with self.server.post(CHAT, body) as reply:
                 answered = await _document(reply)
-            self.counts.worked(time.time() - began)
             return answered if "error" in answered else {"replica": _name()}
         except (aiohttp.ClientError, ConnectionError):
             return {"error": LOST, "status": 503}
@@ -63,9 +62,9 @@ class EngineReplica:
 
     async def generate(self, call: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         """The engine's own chunks as pieces."""
-        held, told, began = self.counts.enter(call), 0, time.time()
+        held, told = self.counts.enter(call), 0
         deadline_s = float(held.request["deadline_s"][0])
-        body = with_deadline(call["body"], float(call["arrival_s"]), deadline_s, began)
+        body = with_deadline(call["body"], float(call["arrival_s"]), deadline_s, time.time())
         body |= {"model": self.name, **STREAMED}
         try:
             async with self.server.post(CHAT, body) as reply:
@@ -79,7 +78,6 @@ class EngineReplica:
                     piece, told = piece_of(chunk, told)
                     if not held.first:
                         self.counts.first(held)
-                        self.counts.worked(time.time() - began)
                         piece |= {"replica": _name(), "pool": self.size.name}
                     yield piece
         except (aiohttp.ClientError, ConnectionError):
