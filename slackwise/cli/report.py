@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from slackwise.cli.inputs import Inputs, check_used, input_options_without
 from slackwise.cli.options import check_output, json_option, print_json
@@ -37,17 +38,24 @@ def command(inputs: Inputs, today: str, held_out: float, out: Path, as_json: boo
 
     It is written as report.json, report.md and report.html. An infeasible plan is reported with what would have to
     give way; the exit code is 3 then.
+
+    Instead of a trace, a run that is kept: a folder of `slackwise tune` or `slackwise reproduce`, or the .json file of
+    `slackwise compare` or `slackwise capacity`; then only --out and --json count.
     """
     from slackwise.optional import require
 
     for module in ("jinja2", "matplotlib"):
         require(module, "report")
+    from slackwise.reports.kept import is_kept
     from slackwise.reports.solver.pages import html, markdown
     from slackwise.reports.solver.study import Asked, solver_report
     from slackwise.solver.request import PlanRequest
 
     if not out.is_dir():
         raise InputError(f"{out}: no such folder")
+    if is_kept(inputs.source):
+        _kept(inputs.source, out, as_json)
+        return
     check_output(options["table_path"])
     trace = replace(inputs, rate=1.0).trace()
     request = PlanRequest.of(inputs.model, inputs.gpu, inputs.slo_factor, inputs.slo_scale, inputs.seed, options)
@@ -56,8 +64,30 @@ def command(inputs: Inputs, today: str, held_out: float, out: Path, as_json: boo
     asked = Asked(trace, request, present, _typed(click.get_current_context()), held_out, inputs.rate)
     with working("planning and replaying"):
         document = solver_report(asked, lambda line: click.echo(f"  {line}", err=True))
-    texts = {"json": json.dumps(document, indent=1, allow_nan=False) + "\n"}
-    texts |= {"md": markdown(document), "html": html(document)}
+    _write(out, document, markdown(document), html(document), as_json)
+    if not document["feasible"]:
+        raise InfeasibleError(document["error"])
+
+
+def _kept(source: str, out: Path, as_json: bool) -> None:
+    """The report of a run that is kept. Raises InputError for what is none, or another option that is given."""
+    from slackwise.reports.kept import kept_report
+    from slackwise.reports.solver.pages import html, markdown
+
+    context = click.get_current_context()
+    unused = [name for name in context.params if name not in ("source", "out", "as_json") and _is_given(context, name)]
+    if unused:
+        raise InputError(f"--{unused[0].replace('_', '-')} has no effect on a run that is kept")
+    document, figures = kept_report(source)
+    _write(out, document, markdown(document), html(document, figures), as_json)
+
+
+def _is_given(context: click.Context, name: str) -> bool:
+    return context.get_parameter_source(name) == ParameterSource.COMMANDLINE
+
+
+def _write(out: Path, document: dict[str, Any], markdown: str, html: str, as_json: bool) -> None:
+    texts = {"json": json.dumps(document, indent=1, allow_nan=False) + "\n", "md": markdown, "html": html}
     for kind, text in texts.items():
         write_text(out / f"report.{kind}", text)
     if as_json:
@@ -65,8 +95,6 @@ def command(inputs: Inputs, today: str, held_out: float, out: Path, as_json: boo
     else:
         click.echo(document["cards"][0]["lines"][0])
         click.echo(f"Written: {', '.join(str(out / f'report.{kind}') for kind in texts)}")
-    if not document["feasible"]:
-        raise InfeasibleError(document["error"])
 
 
 def _typed(context: click.Context) -> str:

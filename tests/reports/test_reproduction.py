@@ -3,35 +3,53 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from slackwise.cli.main import run
 from slackwise.errors import InputError
-from slackwise.reports.reproduction.run import kept, path_of
+from slackwise.reports.reproduction.run import kept, path_of, reproduce
+from slackwise.tuning.reproduce import table
 from slackwise.tuning.reproduce.catalogue import EXPERIMENTS, SEARCH
 from slackwise.tuning.reproduce.finding import CHECK, MISSED, NOT_TOLD, REACHED, SHOWN, Row
-from slackwise.tuning.reproduce.setting import Setting
+from slackwise.tuning.reproduce.setting import INTERN, Setting
 
-pytest.importorskip("optuna")
+for needed in ("optuna", "jinja2", "matplotlib"):
+    pytest.importorskip(needed)
 
 TINY = ["reproduce", "modserve", "--gpus", "32", "--minutes", "6", "--trials", "2", "--jobs", "1"]
-SETTING = Setting(gpus=32, minutes=6.0, trials=2)
+SETTING = Setting(gpus=32, minutes=2.0, hours=1.0, windows=1, trials=2, models=(INTERN,))
+
+
+@contextmanager
+def silent(names: Sequence[str]) -> Iterator[Callable[[int, str, float], None]]:
+    """Progress that nobody sees."""
+    yield lambda at, what, share: None
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick() -> Iterator[None]:
+    """Without the learner, whose rows are tested elsewhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(table, "NAMES", tuple(name for name in table.NAMES if name != "ppo"))
+        yield
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the search, which all others need."""
     found = tmp_path_factory.mktemp("reproduction")
-    assert run([*TINY, "--out", str(found), "--only", SEARCH]) == 0
+    reproduce(found, SETTING, [SEARCH], 1, silent)
     return found
 
 
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name != SEARCH])
 def test_every_experiment_stands_beside_the_paper(folder: Path, name: str) -> None:
-    assert run([*TINY, "--out", str(folder), "--only", name]) == 0
-    finding = json.loads(path_of(folder, name).read_text())["finding"]
+    finding = reproduce(folder, SETTING, [name], 1, silent)[name]["finding"]
     assert finding["rows"]
     assert finding["why"]
     assert any(row["main"] for row in finding["rows"])
@@ -44,10 +62,21 @@ def test_every_experiment_stands_beside_the_paper(folder: Path, name: str) -> No
 
 def test_a_finished_experiment_is_kept_and_another_setting_runs_it_again(folder: Path) -> None:
     before = path_of(folder, SEARCH).stat().st_mtime_ns
-    assert run([*TINY, "--out", str(folder), "--only", SEARCH]) == 0
+    reproduce(folder, SETTING, [SEARCH], 1, silent)
     assert path_of(folder, SEARCH).stat().st_mtime_ns == before
     assert kept(folder, SETTING, SEARCH) is not None
-    assert kept(folder, Setting(gpus=32, minutes=6.0, trials=2, seed=1), SEARCH) is None
+    assert kept(folder, replace(SETTING, seed=1), SEARCH) is None
+
+
+def test_the_report_of_a_kept_folder_is_that_of_its_documents(folder: Path, tmp_path: Path) -> None:
+    documents = reproduce(folder, SETTING, [SEARCH, "stages", "block"], 1, silent)
+    assert run(["report", str(folder), "--out", str(tmp_path)]) == 0
+    found = json.loads((tmp_path / "report.json").read_text())
+    names = [card["name"] for card in found["cards"]]
+    assert names[:2] == ["goals", SEARCH]
+    assert {"stages-curves", "block-block"} <= set(names)
+    assert documents["stages"]["finding"]["why"] in (tmp_path / "report.md").read_text()
+    assert (tmp_path / "report.html").read_text().count("<svg") >= 2
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,9 @@ from slackwise.reports.solver.pages import html, markdown
 from slackwise.tuning.reproduce.finding import CHECK, MISSED, NOT_TOLD, REACHED, SHOWN
 
 SCHEMA = "slackwise-reproduction-report/1"
+MOST_ROWS = 24
+"""Of the rows that are not the main ones; if there are more, the page leaves them out."""
+
 MARKS = {CHECK: "", SHOWN: "not a target", "ours": ""}
 
 
@@ -65,8 +68,9 @@ def _experiment(name: str, document: Mapping[str, Any]) -> list[Card]:
     main = [row for row in finding["rows"] if row["main"]]
     rest = [row for row in finding["rows"] if not row["main"]]
     section = "" if document["section"] == "none" else f" (section {document['section']})"
-    told = (finding["why"], *finding["notes"])
-    tables = tuple(_table(rows) for rows in (main, rest) if rows)
+    shown, more = (rest, ()) if len(rest) <= MOST_ROWS else ([], (f"{len(rest)} more numbers are in {name}.json.",))
+    told = (f"Why it differs: {finding['why']}", *finding["notes"], *more)
+    tables = tuple(_table(rows) for rows in (main, shown) if rows)
     found = [Card(name, f"{document['title']}{section}", told, tables, {})]
     for figure, data in finding["data"].items():
         if figure in FIGURES:

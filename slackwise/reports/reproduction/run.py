@@ -88,7 +88,8 @@ def _work(argument: Argument, progress: Callable[[str, float], None]) -> None:
 
 def _digest(folder: Path, setting: Setting, name: str) -> str:
     """The hash of the inputs of an experiment; what was tuned is one of all but the search."""
+    module = EXPERIMENTS[name].run.__module__.rpartition(".")[2]
     if name == SEARCH:
-        return setting.digest(name)
+        return setting.digest(module)
     services = read_json(path_of(folder, SEARCH))["finding"]["data"] if path_of(folder, SEARCH).exists() else {}
-    return setting.digest(name, json.dumps(services, sort_keys=True))
+    return setting.digest(module, json.dumps(services, sort_keys=True))

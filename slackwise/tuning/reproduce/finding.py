@@ -33,8 +33,9 @@ class Row:
         return self.value / self.paper if self.value is not None and self.paper else None
 
     def to_json(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self) | {"ratio": self.ratio}
+        """For JSON: None where a number does not exist."""
+        numbers = {"value": self.value, "low": self.low, "high": self.high, "ratio": self.ratio}
+        return asdict(self) | {name: None if each is None else number(each) for name, each in numbers.items()}
 
 
 @dataclass(frozen=True)

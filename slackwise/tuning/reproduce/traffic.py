@@ -65,15 +65,15 @@ def rate_of(trace: Trace) -> float:
     return len(trace) / period_s(trace)
 
 
-def busy_rate(trace: Trace, configuration: Configuration, setting: Setting) -> float:
-    """Requests a second at which encode and prefill would take all of the time of the instances with the LLM.
+def busy_rate(trace: Trace, configuration: Configuration, setting: Setting, pool: int = -1) -> float:
+    """Requests a second at which encode and prefill would take all of the time of a pool, by default the last.
 
     From a light run, since that time is in proportion to the requests; a rate that no real service reaches, for it
     has to decode too.
     """
     light = at_rate(trace, min(1.0, LIGHT / len(trace)) * rate_of(trace), setting.seed)
     found = simulate(light, configuration, setting.objectives(configuration.cluster.model), setting.seed)
-    shares = stage_utilisation(found)[configuration.cluster.pools[-1].stages]
+    shares = stage_utilisation(found)[configuration.cluster.pools[pool].stages]
     return rate_of(light) / (shares["encode"] + shares["prefill"])
 
 
