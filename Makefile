@@ -32,8 +32,8 @@ test-ray: $(VENV)/.installed-test $(VENV)/.installed-serve $(VLLM_VENV)/.install
 
 # Old releases warn of what newer Pythons and NumPys do: warnings are no errors here.
 test-minimum: $(OLD_VENV)/.installed
-	$(OLD_BIN)/python -m pytest -W default tests/test_foundations.py tests/policies tests/traces tests/env tests/latency \
-	tests/simulator/test_by_hand.py tests/simulator/test_equality.py tests/solver/test_planning.py \
+	$(OLD_BIN)/python -m pytest -W default tests/test_foundations.py tests/policies tests/traces tests/latency \
+	tests/env/test_score.py tests/env/test_vector.py tests/simulator/test_by_hand.py tests/simulator/test_equality.py tests/solver/test_planning.py \
 	tests/tuning/test_tune_search.py tests/cli/test_demo.py tests/cli/test_compare.py
 
 # Plain Python is enough to read docstrings. Whatever a page would load from elsewhere ends the build.
