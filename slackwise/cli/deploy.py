@@ -49,20 +49,26 @@ def render(winner: Path, cluster: Path, out: Path, as_json: bool) -> None:
 @click.option("--speed", type=click.FloatRange(0.001, 1e6), default=1.0, show_default=True, help="Divides those times.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Of the endpoint, in place of the rendered one.")
 @click.option("--limit", "limit_s", type=click.FloatRange(min=1.0), default=600.0, show_default=True, help="Seconds.")
+@click.option("--address", help="host:port of a Ray cluster's head, or auto: deploy there and return.")
 @no_seed_option
-def up(folder: Path, emulate: bool, cpu: bool, speed: float, port: int | None, limit_s: float) -> None:
-    """Run what was rendered into FOLDER on a local Ray until it is taken down or interrupted."""
+def up(
+    folder: Path, emulate: bool, cpu: bool, speed: float, port: int | None, limit_s: float, address: str | None
+) -> None:
+    """Run what was rendered into FOLDER on a local Ray until it is taken down or interrupted, or on a cluster."""
     from slackwise.adapters.ray import up as ray_up
+    from slackwise.adapters.ray.joined import joined_ray
 
     document = ray_up.read_document(folder)
     if emulate:
         document = ray_up.emulated(document, folder, speed, port)
     else:
         document = ray_up.with_engines(document, folder, cpu, port)
-    with ray_up.local_ray(ray_up.gpus_of(document), emulate or cpu) as dashboard:
+    local = address is None
+    ray = ray_up.local_ray(ray_up.gpus_of(document), emulate or cpu) if address is None else joined_ray(address)
+    with ray as dashboard:
         running = ray_up.bring_up(document, folder, dashboard, lambda line: click.echo(line, err=True), limit_s)
         click.echo(running.endpoint)
-        while (folder / ray_up.LEFT).exists():
+        while local and (folder / ray_up.LEFT).exists():
             time.sleep(0.5)
 
 
@@ -92,6 +98,18 @@ def down(folder: Path) -> None:
     from slackwise.adapters.ray.up import bring_down
 
     bring_down(folder)
+
+
+@command.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("winner", type=click.Path(path_type=Path))
+@no_seed_option
+def reload(folder: Path, winner: Path) -> None:
+    """Give what is up in FOLDER the bundle WINNER; no replica restarts, and a bad bundle changes nothing."""
+    from slackwise.adapters.ray import joined
+
+    joined.reload(folder, winner)
+    click.echo(str(folder / "winner.json"))
 
 
 command.add_command(picker)

@@ -71,7 +71,11 @@ def folder(tmp_path: Path, application: Application, monkeypatch: pytest.MonkeyP
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
         threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         deployed(tmp_path, wanting(2, 1), api_key_env="SLACKWISE_TEST_KEY")
-        left = {"endpoint": f"http://127.0.0.1:{http.server_address[1]}/v1", "dashboard": "http://127.0.0.1:1"}
+        left = {
+            "endpoint": f"http://127.0.0.1:{http.server_address[1]}/v1",
+            "dashboard": "http://127.0.0.1:1",
+            "ray": "127.0.0.1:1",
+        }
         (tmp_path / LEFT).write_text(json.dumps(left), encoding="utf-8")
         monkeypatch.setenv("SLACKWISE_TEST_KEY", "k")
         yield tmp_path

@@ -19,6 +19,7 @@ from slackwise.adapters.ray.engine import EngineReplica
 from slackwise.adapters.ray.hot import followed, parse_bundle
 from slackwise.adapters.ray.ingress import Endpoint, failed
 from slackwise.adapters.ray.routing import compile_routing
+from slackwise.adapters.ray.spans import export_spans
 from slackwise.adapters.ray.target import key_of
 from slackwise.adapters.ray.telemetry import RayTelemetry
 from slackwise.adapters.ray.telling import Telling
@@ -37,6 +38,7 @@ class Ingress:
     """
 
     def __init__(self, arguments: dict[str, Any], handles: dict[str, Any], text: str) -> None:
+        export_spans(os.environ)
         compile_routing(parse_bundle(text).policies)
         self.encoders = {name: handle.options(method_name="encode") for name, handle in handles.items()}
         self.texts = {name: handle.options(method_name="generate", stream=True) for name, handle in handles.items()}

@@ -17,6 +17,7 @@ from typing import Any
 
 from slackwise.adapters.ray.chat import DONE, Chat, event, failure
 from slackwise.adapters.ray.path import Path, Piece, ReplicaError
+from slackwise.adapters.ray.spans import trace_headers
 from slackwise.adapters.ray.workload import Asked, read_chat
 from slackwise.errors import InputError
 
@@ -136,7 +137,7 @@ class Endpoint:
             asked = read_chat(body, self.arguments["images_per_request"])
         except InputError as error:
             return refusal(413 if isinstance(error, TooLargeError) else 400, str(error))
-        pieces, chat = self.path.pieces(asked, body, arrival_s), Chat(name, arrival_s)
+        pieces, chat = self.path.pieces(asked, body, arrival_s, trace_headers(request.headers)), Chat(name, arrival_s)
         return await (self._stream(pieces, chat, asked) if asked.stream else self._whole(pieces, chat))
 
     async def _whole(self, pieces: AsyncGenerator[Piece, None], chat: Chat) -> Reply:

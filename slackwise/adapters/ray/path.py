@@ -22,6 +22,9 @@ from slackwise.policies.features import DECODE, ENCODE, PREFILL
 Call = dict[str, Any]
 Piece = dict[str, Any]
 
+TRACE = "trace"
+"""Key of a call that holds its headers of trace context."""
+
 
 class ReplicaError(SlackwiseError):
     """What a replica refused or failed at, with the status for the client."""
@@ -52,25 +55,29 @@ class Path:
             raise InputError("a path needs a pool that prefills")
         self.prefill, self.at_once, self.under_way = prefill, at_once, 0
 
-    async def pieces(self, asked: Asked, body: Mapping[str, Any], arrival_s: float) -> AsyncGenerator[Piece, None]:
+    async def pieces(
+        self, asked: Asked, body: Mapping[str, Any], arrival_s: float, trace: Mapping[str, str] | None = None
+    ) -> AsyncGenerator[Piece, None]:
         """The pieces of an answer; the first holds `served`: who served, and when its first token came after arrival.
 
-        Raises ReplicaError for what a replica refused and for a request too many (429), and what `encode` and
-        `generate` raise.
+        `trace` are the request's headers of trace context: every call has them. Raises ReplicaError for what a replica
+        refused and for a request too many (429), and what `encode` and `generate` raise.
         """
         if self.under_way >= self.at_once:
             raise ReplicaError(429, f"{self.at_once} requests are under way: try again later")
         self.under_way += 1
         try:
-            async with aclosing(self._pieces(asked, body, arrival_s)) as pieces:
+            async with aclosing(self._pieces(asked, body, arrival_s, trace or {})) as pieces:
                 async for piece in pieces:
                     yield piece
         finally:
             self.under_way -= 1
 
-    async def _pieces(self, asked: Asked, body: Mapping[str, Any], arrival_s: float) -> AsyncGenerator[Piece, None]:
+    async def _pieces(
+        self, asked: Asked, body: Mapping[str, Any], arrival_s: float, trace: Mapping[str, str]
+    ) -> AsyncGenerator[Piece, None]:
         facts = {"images": len(asked.images), "characters": asked.characters, "max_tokens": asked.max_tokens}
-        call = {**facts, "arrival_s": arrival_s, "kind": "text", "encoded": False, "body": body}
+        call = {**facts, "arrival_s": arrival_s, "kind": "text", "encoded": False, "body": body, TRACE: trace}
         served: dict[str, Any] = {"encoders": []}
         encode_s = 0.0
         if asked.images and self.encoders is not None:

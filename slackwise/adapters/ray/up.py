@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,7 @@ class Running:
 
     endpoint: str
     dashboard: str
+    ray: str  # host:port of the cluster's head
 
     def client(self) -> Any:
         """Ray's own client of the dashboard."""
@@ -177,12 +178,13 @@ def bring_up(
     """
     open_store((folder / BUNDLE).read_text(encoding="utf-8"))
     http = document["http_options"]
-    running = Running(f"http://{http['host']}:{http['port']}/v1", dashboard)
+    address = require("ray", "serve").get_runtime_context().gcs_address
+    running = Running(f"http://{http['host']}:{http['port']}/v1", dashboard, address)
     serve = require("ray.serve", "serve")
     serve.start(proxy_location=document["proxy_location"], http_options=http)
     client = running.client()
     client.deploy_applications(document)
-    write_text(folder / LEFT, json.dumps({"endpoint": running.endpoint, "dashboard": dashboard}) + "\n")
+    write_text(folder / LEFT, json.dumps(asdict(running)) + "\n")
     began, said = time.monotonic(), ""
     while True:
         found = status_of(client)
@@ -218,9 +220,9 @@ def left_in(folder: Path) -> Running:
     if not path.exists():
         raise InputError(f"nothing is up in {folder}: slackwise deploy up starts it")
     document = read_json(path)
-    if not isinstance(document, dict) or not {"endpoint", "dashboard"} <= document.keys():
+    if not isinstance(document, dict) or not {"endpoint", "dashboard", "ray"} <= document.keys():
         raise InputError(f"{path} is not what slackwise deploy up leaves")
-    return Running(str(document["endpoint"]), str(document["dashboard"]))
+    return Running(str(document["endpoint"]), str(document["dashboard"]), str(document["ray"]))
 
 
 def bring_down(folder: Path) -> None:

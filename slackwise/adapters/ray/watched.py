@@ -12,8 +12,10 @@ from typing import Any
 from slackwise.adapters.ray.attainment import Judge, kind_of
 from slackwise.adapters.ray.hot import Bundle
 from slackwise.adapters.ray.path import Path, Piece, ReplicaError
+from slackwise.adapters.ray.spans import begin, encoding, generating
 from slackwise.adapters.ray.telemetry import Telemetry
 from slackwise.adapters.ray.workload import Asked, Work, work_for
+from slackwise.policies.features import PREFILL
 
 
 @dataclass
@@ -107,12 +109,24 @@ class Watch:
 
 
 class WatchedPath(Path):
-    """A path whose requests are watched."""
+    """A path whose requests are watched and traced."""
 
-    def __init__(self, watch: Watch, *path: Any) -> None:
-        super().__init__(*path)
+    def __init__(self, watch: Watch, pools: Any, encode: Any, generate: Any, at_once: int) -> None:
+        names = {each["name"]: "prefill" if int(each["stages"]) & PREFILL else "transfer" for each in pools}
+        super().__init__(pools, encoding(encode), generating(generate, names), at_once)
         self.watch = watch
 
-    def pieces(self, asked: Asked, body: Mapping[str, Any], arrival_s: float) -> AsyncGenerator[Piece, None]:
+    async def pieces(
+        self, asked: Asked, body: Mapping[str, Any], arrival_s: float, trace: Mapping[str, str] | None = None
+    ) -> AsyncGenerator[Piece, None]:
         """As of the path."""
-        return self.watch.pieces(asked, super().pieces(asked, body, arrival_s), arrival_s)
+        span = begin("request", trace or {}, arrival_s, images=len(asked.images))
+        seen = self.watch.pieces(asked, super().pieces(asked, body, arrival_s, span.headers), arrival_s)
+        try:
+            async with aclosing(seen):
+                async for piece in seen:
+                    yield piece
+        except BaseException as error:
+            span.end(None if isinstance(error, GeneratorExit) else error)
+            raise
+        span.end()
