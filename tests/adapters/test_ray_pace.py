@@ -75,6 +75,20 @@ def test_many_at_once_are_all_served_and_share_steps() -> None:
     assert instance.pace.batch.seen.steps < 60 * 80 / 4
 
 
+def test_a_reader_who_is_busy_while_the_answer_ends_gets_the_rest() -> None:
+    instance = Instance("pd", PREFILL | DECODE)
+
+    async def slowly() -> list[int]:
+        each, found = instance.call(3), []
+        async for tokens in instance.pace.serve(each):
+            found.append(tokens)
+            while not each.gone:
+                await asyncio.sleep(0)
+        return found
+
+    assert asyncio.run(slowly()) == [1, 2]
+
+
 def test_a_call_that_nobody_reads_any_more_is_given_up() -> None:
     instance = Instance("pd", PREFILL | DECODE)
 

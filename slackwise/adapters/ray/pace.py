@@ -56,9 +56,11 @@ class Pace:
             self._loop = asyncio.get_running_loop().create_task(self._run())
         self._woken.set()
         try:
-            while not each.gone:
+            ended = False
+            while not ended:
                 await reader.news.wait()
                 reader.news.clear()
+                ended = each.gone  # now: it may end while its reader is busy with what is handed out here
                 if each.generated > told:
                     told, fresh = each.generated, each.generated - told
                     yield fresh
