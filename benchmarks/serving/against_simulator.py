@@ -13,7 +13,7 @@ import asyncio
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,13 +75,21 @@ def compare(asks: Sequence[Ask], records: Sequence[Record], result: Result) -> d
     return found
 
 
+def unanswered(records: Sequence[Record], asks: Sequence[Ask]) -> list[tuple[Record, Ask]]:
+    """Requests that were not answered to the end; times that do not exist as -1."""
+    pairs = [pair for pair in zip(records, asks, strict=True) if pair[0].outcome != "answered"]
+    for each, _ in pairs:
+        each.first_s, each.took_s = (-1.0 if math.isnan(value) else value for value in (each.first_s, each.took_s))
+    return pairs
+
+
 def main() -> None:
     """Run both sides and write what came of it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("trace", type=Path)
     parser.add_argument("--speed", type=float, default=1.0)
     parser.add_argument("--seconds", type=float, default=600.0, help="of the trace")
-    parser.add_argument("--limit", type=float, default=120.0, help="seconds that an answer may take")
+    parser.add_argument("--limit", type=float, default=300.0, help="seconds that an answer may take")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     trace, configured = read(options.trace), configuration()
@@ -100,6 +108,7 @@ def main() -> None:
         "policies": configured.policies.to_dict(),
         "outcomes": outcomes(records),
         "ttft": compare(asks, records, result),
+        "unanswered": [asdict(ask) | asdict(each) for each, ask in unanswered(records, asks)],
         "memory": memory.summary(),
         "machine": before | {"load_average_after": machine()["load_average"]},
     }

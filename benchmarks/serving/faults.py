@@ -147,10 +147,16 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     """The rows for people."""
     heads = ["sent", "answered", "refused", "failed", "lost", "last_failure_s", "replicas_whole_s"]
     words = ["sent", "answered", "429", "failed, saying so", "lost", "last failure after [s]", "all replicas after [s]"]
-    lines = ["| fault | " + " | ".join(words) + " | TTFT P50 before, after [s] |", "|---" * (len(heads) + 2) + "|"]
+    loads = sorted(each["load_average"] for each in rows)
+    lines = [
+        f"{ENCODERS} encoders, {TEXTS} text replicas, {RATE:g} requests/s; load average {loads[0]} to {loads[-1]}.",
+        "",
+    ]
+    lines += ["| fault | " + " | ".join(words) + " | TTFT P50 before, after [s] |", "|---" * (len(heads) + 2) + "|"]
     for each in rows:
         first = f"{each['ttft_before_s'].get('p50')}, {each['ttft_after_s'].get('p50')}"
-        lines.append(f"| {each['fault']} | " + " | ".join(str(each[key]) for key in heads) + f" | {first} |")
+        cells = ["-" if each[key] is None else str(each[key]) for key in heads]
+        lines.append(f"| {each['fault']} | " + " | ".join(cells) + f" | {first} |")
     said = sorted({error for each in rows for error in each["errors"]})
     return "\n".join([*lines, "", "What failures said:", "", *(f"- `{each}`" for each in said)]) + "\n"
 

@@ -74,6 +74,8 @@ def main() -> None:
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The rows for people."""
     lines = [
+        f"{ENCODERS} encoders, {TEXTS} text replica, at most {AT_ONCE} requests under way, {SECONDS:g} s of load each.",
+        "",
         "| times capacity | requests/s | sent | answered | 429 | failed | lost | TTFT P50, P90, P99 [s] | load |",
         "|---:|---:|---:|---:|---:|---:|---:|---|---:|",
     ]
