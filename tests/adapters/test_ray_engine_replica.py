@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -146,6 +146,24 @@ def test_an_engine_lost_in_the_middle_is_said(run: Any) -> None:
     assert pieces[0]["text"] == "a"
     assert pieces[-1] == {"error": LOST, "status": 503}
     assert idle(replica)
+
+
+@pytest.mark.parametrize("healthy", [True, False])
+def test_a_replica_is_well_while_its_engine_is(healthy: bool) -> None:
+    class Server:
+        async def healthy(self, limit_s: float) -> bool:
+            return healthy
+
+        def stop(self) -> None:
+            """Nothing was started."""
+
+    replica = EngineReplica.__new__(EngineReplica)
+    replica.server = cast(EngineServer, Server())
+    if healthy:
+        asyncio.run(replica.check_health())
+    else:
+        with pytest.raises(CheckError, match="is gone"):
+            asyncio.run(replica.check_health())
 
 
 def test_an_encoder_is_sent_the_image_and_nothing_of_the_text(run: Any) -> None:
