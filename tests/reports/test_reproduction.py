@@ -16,6 +16,7 @@ from slackwise.reports.reproduction.run import kept, path_of, reproduce
 from slackwise.tuning.reproduce import table
 from slackwise.tuning.reproduce.catalogue import EXPERIMENTS, SEARCH
 from slackwise.tuning.reproduce.finding import CHECK, MISSED, NOT_TOLD, REACHED, SHOWN, Row
+from slackwise.tuning.reproduce.pools import break_even
 from slackwise.tuning.reproduce.setting import INTERN, Setting
 
 for needed in ("optuna", "jinja2", "matplotlib"):
@@ -106,3 +107,12 @@ def test_the_ratio_to_the_paper_needs_both_numbers() -> None:
     assert Row("x", "", 3.0, "x", paper=2.0, use=CHECK).ratio == 1.5
     assert Row("x", "", None, "x", paper=2.0, use=CHECK).ratio is None
     assert Row("x", "", 3.0, "x").ratio is None
+
+
+@pytest.mark.parametrize(
+    ("factors", "found"),
+    [((0.5, 2.0, 4.0), 2.0), ((2.0, 1.5, 0.5), None), ((0.5, 0.6, 0.7), None), ((2.0, 0.5, 2.0), 5.66)],
+)
+def test_break_even_is_where_more_encoders_begin_to_win(factors: Sequence[float], found: float | None) -> None:
+    grid = [{"images_per_text": at, "factor": each} for at, each in zip((1.0, 4.0, 8.0), factors, strict=True)]
+    assert break_even(grid) == found

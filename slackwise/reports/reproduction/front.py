@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from slackwise.optional import require
 from slackwise.reports.plots import blank_figure, legend_above, styled, svg
 from slackwise.reports.reproduction.style import line_of
 
@@ -47,6 +48,7 @@ def capacity_figure(data: Mapping[str, Any]) -> str:
 
 def slo_figure(data: Mapping[str, Any]) -> str:
     """`data`: "model, scale" -> service -> [[factor, requests a second, ratio], ...]."""
+    ticker = require("matplotlib.ticker", "report")
     with styled():
         figure = blank_figure(3.2 * -(-len(data) // 2))
         panels = figure.subplots(-(-len(data) // 2), 2, squeeze=False, sharex=True).ravel()
@@ -59,7 +61,9 @@ def slo_figure(data: Mapping[str, Any]) -> str:
             axes.set(title=case, xscale="log", yscale="log")
             axes.set_xticks(ticks, [f"{each:g}" for each in ticks])
             axes.minorticks_off()
+            axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
             axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            axes.yaxis.set_minor_locator(ticker.NullLocator())
             if not any(rate > 0 for points in lines.values() for _, rate, _ in points):
                 axes.text(0.5, 0.5, "no rate attains 99 %", transform=axes.transAxes, ha="center")
         for axes in panels[-2:]:

@@ -35,7 +35,7 @@ def _panel(axes: Any, model: str, grid: Mapping[str, Any]) -> Any:
     for at, row in enumerate(grid["rows"]):
         for place, each in enumerate(row["factors"]):
             text = "-" if each is None else f"{each:.2g}" if each < 10 else f"{each:.0f}"
-            dark = each is not None and abs(np.log2(each)) > 0.75 * edge
+            dark = each is not None and abs(np.log2(each)) > 0.55 * edge
             axes.text(place, at, text, ha="center", va="center", color="white" if dark else "black", fontsize=9)
     axes.set_xticks(range(len(grid["shares"])), [f"{100 * each:g} %" for each in grid["shares"]])
     labels = [f"{row['text']} : {row['encoders']}  ({row['images_per_text']:g})" for row in grid["rows"]]

@@ -19,7 +19,8 @@ from slackwise.tuning.reproduce.setting import Setting
 
 SCHEMA = "slackwise-reproduction/1"
 
-Argument = tuple[str, Setting, Path]
+Argument = tuple[str, Setting, Path, str]
+"""An experiment, its setting, the folder, and the hash of its inputs as they were when the run began."""
 
 
 def reproduce(
@@ -61,12 +62,12 @@ def path_of(folder: Path, name: str) -> Path:
 
 
 def _run(folder: Path, setting: Setting, names: Sequence[str], processes: int, report: Report) -> None:
-    run_all(_work, [(name, setting, folder) for name in names], processes, report)
+    run_all(_work, [(name, setting, folder, _digest(folder, setting, name)) for name in names], processes, report)
 
 
 def _work(argument: Argument, progress: Callable[[str, float], None]) -> None:
     """One experiment, in whichever process, written when it is done."""
-    name, setting, folder = argument
+    name, setting, folder, digest = argument
     experiment, begun_s = EXPERIMENTS[name], (time.process_time(), time.perf_counter())
     tuned = {} if name == SEARCH else tuned_of(read_json(path_of(folder, SEARCH))["finding"]["data"])
     finding = experiment.run(setting, tuned, progress)
@@ -75,7 +76,7 @@ def _work(argument: Argument, progress: Callable[[str, float], None]) -> None:
         "name": name,
         "title": experiment.title,
         "section": experiment.section,
-        "digest": _digest(folder, setting, name),
+        "digest": digest,
         "setting": asdict(setting),
         "versions": versions(),
         "cpu_s": round(time.process_time() - begun_s[0], 1),

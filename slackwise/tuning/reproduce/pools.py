@@ -122,13 +122,13 @@ def _rows(grid: Sequence[Mapping[str, Any]], case: str, model: str, main: bool) 
 
 
 def break_even(grid: Sequence[Mapping[str, Any]]) -> float | None:
-    """Encoders a text instance where the mean factor passes 1, between two neighbours on a logarithmic scale.
+    """Encoders a text instance from which on the mean factor is above 1, between neighbours on a logarithmic scale.
 
-    None if all ratios win or all lose.
+    None if it is never lost with fewer encoders and won with more.
     """
     points = sorted((float(each["images_per_text"]), float(each["factor"])) for each in grid if each["factor"])
     for (fewer, under), (more, over) in pairwise(points):
-        if (under - 1.0) * (over - 1.0) <= 0.0 and under != over:
+        if under < 1.0 <= over:
             part = math.log(under) / (math.log(under) - math.log(over))
             return float(round(fewer * (more / fewer) ** part, 2))
     return None
