@@ -56,6 +56,7 @@ class PolicyRouter(ExactMatch, RequestRouter):
         self.core = PoolRouter(winner.policies, pool.role, self.work, pool.stages, recording=self.told is not None)
         self.pool, self.telemetry = pool.name, RayTelemetry()
         self.chosen: dict[int, Choice] = {}  # by id of the pending call: not yet confirmed as sent
+        self.heard: dict[str, Any] = {}  # the last report of each replica
         self.sent: dict[tuple[str, str], list[Choice]] = {}  # by replica and request, whose calls share an id
 
     async def choose_replicas(
@@ -71,11 +72,7 @@ class PolicyRouter(ExactMatch, RequestRouter):
         if (before := self.chosen.pop(id(pending_request), None)) is not None:
             self.core.back(before, now)  # a second try
         named = {replica.replica_id.unique_id: replica for replica in candidate_replicas}
-        self.core.members(named)
-        for name, replica in named.items():
-            report = replica.routing_stats or {}
-            if MADE_S in report:
-                self.core.books.hear(name, report, float(report[MADE_S]))
+        self._hear(named)
         choice = self.core.choose(call_features(self.work, pending_request.args[0]), now)
         if self.told is not None:
             self.told.write(self.bundle.winner.policies, self.core.role, choice)
@@ -97,6 +94,18 @@ class PolicyRouter(ExactMatch, RequestRouter):
             self.core.back(choices.pop(0), time.time())
             if not choices:
                 del self.sent[key]
+
+    def _hear(self, named: dict[str, RunningReplica]) -> None:
+        """Take in who is there and what they reported since; a report that was heard is the same object."""
+        if named.keys() != self.heard.keys():
+            self.core.members(named)
+            self.heard = dict.fromkeys(named)
+        for name, replica in named.items():
+            report = replica.routing_stats
+            if report is not self.heard[name]:
+                self.heard[name] = report
+                if report and MADE_S in report:
+                    self.core.books.hear(name, report, float(report[MADE_S]))
 
     def _renew(self) -> None:
         if self.version != self.bundle.version:
