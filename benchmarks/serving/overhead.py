@@ -32,23 +32,12 @@ from slackwise.adapters.ray import up as ray_up
 from slackwise.adapters.ray.render import render, write_files
 from slackwise.adapters.ray.target import Target
 from slackwise.adapters.vllm.in_process import make_room
-from slackwise.adapters.vllm.tiny import tiny_model
+from slackwise.adapters.vllm.tiny import ENGINE, tiny_model
 from slackwise.policies.winner import Winner
 from slackwise.simulator import Cluster, Pool, isolated, preset
 from slackwise.streams import stream
 
 MODEL, GPU = "LLaVA-OneVision-7B", "A100-80GB"
-ENGINE: dict[str, bool | int | str] = {
-    "load_format": "dummy",
-    "dtype": "float32",
-    "seed": 0,
-    "enforce_eager": True,
-    "enable_prefix_caching": False,
-    "max_model_len": 2048,
-    "max_num_seqs": 8,
-    "max_num_batched_tokens": 512,
-    "kv_cache_memory_bytes": 2**26,
-}
 IMAGES = (0, 1, 4)
 """Images of the requests that are measured."""
 

@@ -95,3 +95,13 @@ INSTANCE = np.dtype(
     align=True,
 )
 """Features of an instance, seen by routers and by its own batching and chunking policies. [n_j] = waiting + running."""
+
+PENDING = (
+    "pending_images",
+    "pending_image_tokens",
+    "pending_tiles",
+    "pending_text_tokens",
+    "pending_prompt_tokens",
+    "backlog_s",
+)
+"""Features of an instance that are summed over its requests: what is still to do."""

@@ -13,24 +13,13 @@ from typing import Any
 import numpy as np
 
 from slackwise.adapters.ray.target import Target
+from slackwise.adapters.vllm.tiny import ENGINE
 from slackwise.policies.winner import Winner
 from slackwise.simulator import Cluster, Pool, isolated, preset
 from slackwise.streams import stream
 
 MODEL, GPU, GPUS = "LLaVA-OneVision-7B", "A100-80GB", 3
 SIDE = 112
-ENGINE: dict[str, bool | int | str] = {
-    "load_format": "dummy",
-    "dtype": "float32",
-    "seed": 0,
-    "enforce_eager": True,
-    "enable_prefix_caching": False,
-    "max_model_len": 2048,
-    "max_num_seqs": 8,
-    "max_num_batched_tokens": 512,
-    "kv_cache_memory_bytes": 2**26,
-}
-"""Arguments of every engine, by vLLM's names."""
 
 
 def winner_of(image: int, text: int) -> Winner:

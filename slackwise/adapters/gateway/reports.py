@@ -9,17 +9,7 @@ from collections.abc import Mapping
 
 from slackwise.adapters.gateway.scrape import Samples, total
 from slackwise.adapters.ray.workload import Work
-from slackwise.policies.features import ENCODE, IMAGE, OUTPUT_ESTIMATE_TOKENS, TEXT
-
-PENDING = (
-    "pending_images",
-    "pending_image_tokens",
-    "pending_tiles",
-    "pending_text_tokens",
-    "pending_prompt_tokens",
-    "backlog_s",
-)
-"""What is still to do, as the plug-in publishes it."""
+from slackwise.policies.features import ENCODE, IMAGE, OUTPUT_ESTIMATE_TOKENS, PENDING, TEXT
 
 
 def report_of(samples: Samples, stages: int, work: Work) -> dict[str, float]:

@@ -15,17 +15,9 @@ from typing import Any
 import numpy as np
 
 from slackwise.jit import compiled
-from slackwise.policies.features import INSTANCE
+from slackwise.policies.features import INSTANCE, PENDING
 
-COUNTED = (
-    "waiting",
-    "pending_images",
-    "pending_image_tokens",
-    "pending_tiles",
-    "pending_text_tokens",
-    "pending_prompt_tokens",
-    "backlog_s",
-)
+COUNTED = ("waiting", *PENDING)
 """Features of an instance to which a call adds while it is there."""
 
 REPORTED = (*COUNTED, "running", "busy_since_s", "busy_until_s", "kv_used_tokens", "kv_capacity_tokens", "steps")

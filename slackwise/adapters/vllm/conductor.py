@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from slackwise.adapters.vllm.counters import PENDING, SOURCES, Counters
+from slackwise.adapters.vllm.counters import SOURCES, Counters
 from slackwise.adapters.vllm.deadlines import objective
 from slackwise.adapters.vllm.decisions import Decisions
 from slackwise.adapters.vllm.settings import Settings
 from slackwise.adapters.vllm.setup import Setup
 from slackwise.adapters.vllm.steps import StepBook
 from slackwise.latency.costs import StepCosts
+from slackwise.policies.features import PENDING
 
 
 class Conductor:

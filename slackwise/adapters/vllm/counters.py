@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from slackwise.errors import InputError
+from slackwise.policies.features import PENDING
 
 SLACK_S = (-30.0, -10.0, -3.0, -1.0, -0.3, 0.0, 0.3, 1.0, 3.0, 10.0, 30.0)
 """Upper ends of the buckets of slack at admission."""
@@ -25,16 +26,6 @@ POLICY_US = (10.0, 30.0, 100.0, 200.0, 300.0, 500.0, 1000.0, 3000.0, 10000.0)
 CLASSES = ("text", "image")
 SOURCES = ("request", "priority", "class")
 """Where an objective came from."""
-
-PENDING = (
-    "pending_images",
-    "pending_image_tokens",
-    "pending_tiles",
-    "pending_text_tokens",
-    "pending_prompt_tokens",
-    "backlog_s",
-)
-"""Features of an instance that are summed over its requests: what is still to do."""
 
 COUNTERS = np.dtype(
     [

@@ -15,7 +15,8 @@ from prometheus_client import REGISTRY
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from vllm.v1.metrics.loggers import StatLoggerBase
 
-from slackwise.adapters.vllm.counters import CLASSES, PENDING, POLICY_US, SLACK_S, SOURCES, counters_path, read_counters
+from slackwise.adapters.vllm.counters import CLASSES, POLICY_US, SLACK_S, SOURCES, counters_path, read_counters
+from slackwise.policies.features import PENDING
 
 COUNTS = {
     "steps": "Steps composed.",

@@ -23,6 +23,19 @@ TEMPLATE = (
 
 PATCH = 14
 
+ENGINE: dict[str, bool | int | str] = {
+    "load_format": "dummy",
+    "dtype": "float32",
+    "seed": 0,
+    "enforce_eager": True,
+    "enable_prefix_caching": False,
+    "max_model_len": 2048,
+    "max_num_seqs": 8,
+    "max_num_batched_tokens": 512,
+    "kv_cache_memory_bytes": 2**26,
+}
+"""Arguments, by vLLM's names, of an engine that serves it on a CPU."""
+
 
 def tiny_model(path: Path, image_side: int = 112, longest: int = 4096, layers: int = 2, hidden: int = 128) -> Path:
     """Write a LLaVA-1.5 of (image_side / 14)^2 tokens an image and contexts of up to `longest` tokens; its folder.
