@@ -26,7 +26,8 @@ test-vllm: $(VLLM_VENV)/.installed
 
 test-ray: $(VENV)/.installed-test $(VENV)/.installed-serve $(VLLM_VENV)/.installed-ray
 	SLACKWISE_TEST_RAY=1 RAY_USAGE_STATS_ENABLED=0 \
-	$(BIN)/python -m pytest -W default tests/adapters/test_ray_serve.py tests/adapters/test_ray_render.py
+	$(BIN)/python -m pytest -W default tests/adapters/test_ray_serve.py tests/adapters/test_ray_render.py \
+	tests/adapters/test_ray_address.py
 	SLACKWISE_TEST_RAY=1 RAY_USAGE_STATS_ENABLED=0 OMP_NUM_THREADS=1 $(OFFLINE) \
 	$(VLLM_BIN)/python -m pytest -W default tests/adapters/test_ray_engines.py tests/adapters/test_vllm_serve_lines.py
 

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import socket
 import tempfile
 import time
@@ -214,3 +215,34 @@ def test_live_decisions_are_those_of_the_simulators_function(live: Live) -> None
             policy.compiled(request, row_of(each, INSTANCE)[0], line["now_s"], params) for each in line["instances"]
         ]
         assert costs.index(min(costs)) == line["chosen"]
+
+
+def test_an_engine_that_dies_ends_its_stream_with_an_error_and_is_replaced(live: Live) -> None:
+    before = live.wait(1, 1)["pd"]["replicas"]
+    address = str(live.with_plugin()[0])
+    body = chat(live.note(0), 0, stream=True, max_tokens=1900, ignore_eos=True)
+    url = live.endpoint + "/chat/completions"
+    with httpx.stream("POST", url, json=body, timeout=120.0, headers=HEADERS) as reply:
+        lines = reply.iter_lines()
+        next(lines)
+        for pid in running(address):
+            os.kill(pid, signal.SIGKILL)
+        last = [line for line in lines if line][-1]
+    assert json.loads(last.removeprefix("data: "))["error"]["code"] in (500, 503)
+    until = time.monotonic() + 400.0
+    while live.pools()["pd"]["replicas"] in (before, []):
+        assert time.monotonic() < until
+        time.sleep(0.5)
+    assert live.ask(1)["slackwise"]["text"] not in before
+
+
+def running(word: str) -> list[int]:
+    """Processes whose command line holds `word`."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if word in path.read_text():
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return found
