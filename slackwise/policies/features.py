@@ -25,6 +25,12 @@ KINDS = {
 }
 """Kinds of instances by the letters of their stages: Encode, Prefill, Decode."""
 
+
+def kind_of(stages: int) -> str:
+    """The letters of stage bits."""
+    return next(letters for letters, bits in KINDS.items() if bits == stages)
+
+
 OUTPUT_ESTIMATE_TOKENS = {TEXT: 209, IMAGE: 165}
 """What a server expects before it has seen any output: mean generated tokens by class of the Azure LMM trace (2024)."""
 

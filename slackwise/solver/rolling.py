@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from slackwise.policies.declare import Params, provisioning_policy
-from slackwise.policies.features import DECODE, KINDS, PREFILL
+from slackwise.policies.features import DECODE, KINDS, PREFILL, kind_of
 from slackwise.policies.knobs import IntRange, Range
 from slackwise.policies.provisioning.pool import Memory, Plan, PoolView, Rates, keep
 from slackwise.simulator.cluster import TOPOLOGIES
@@ -87,7 +87,7 @@ def plan_ahead(pools: Sequence[PoolView], ahead: Sequence[Rates], step_s: float,
     Window 0 begins when what is ordered now is ready. GPUs are counted in servers of the largest instance.
     """
     kinds = tuple(
-        Kind(_letters(pool.stages), pool.gpus_per_instance, GPU, start_s=pool.start_s, batch=at + 1)
+        Kind(kind_of(pool.stages), pool.gpus_per_instance, GPU, start_s=pool.start_s, batch=at + 1)
         for at, pool in enumerate(pools)
     )
     loads = np.array([[pool.load_tokens_per_s(each) for each in ahead] for pool in pools])
@@ -110,10 +110,6 @@ def plan_ahead(pools: Sequence[PoolView], ahead: Sequence[Rates], step_s: float,
         lead_s=max(pool.start_s for pool in pools),
         gpus_per_server=largest,
     )
-
-
-def _letters(bits: int) -> str:
-    return next(name for name, its in KINDS.items() if its == bits)
 
 
 def _share(name: str, classes: Sequence[str]) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,8 +21,10 @@ from slackwise.errors import InputError
 from slackwise.policies.bundle import Policies
 from slackwise.policies.features import DECODE, ENCODE, PREFILL
 from slackwise.policies.golden_plan import planned
-from slackwise.policies.provisioning.pool import PoolView
+from slackwise.policies.learned.actor import write_actor
+from slackwise.policies.provisioning.pool import WINDOWS_S, PoolView, Rates
 from slackwise.simulator import preset
+from tests.env.test_learned import logits, provisioner
 
 from .bundles import bundle
 
@@ -104,6 +107,32 @@ def test_the_decision_is_the_one_that_the_policy_gives_in_the_simulator() -> Non
     decision = Guard(chosen, SIZES, 8).decide(seen, 0.0)
     assert decision.wanted == planned(chosen, seen, 0.0, ()).targets == (5, 1)
     assert (decision.targets, decision.reason) == ((2, 1), POLICY)
+
+
+def test_a_rolling_milp_provisions_a_live_fleet() -> None:
+    pytest.importorskip("ortools")
+    pytest.importorskip("statsmodels")
+    chosen = policies("provisioning=forecast_ilp", "provisioning.step_s=60")
+    rates = tuple(
+        Rates(window_s, images_per_s=4.0, image_tokens_per_s=900.0, text_tokens_per_s=10.0) for window_s in WINDOWS_S
+    )
+    states = [PoolState(1, 0, 0, {}), PoolState(1, 0, 0, {})]
+    seen = views_of(SIZES, states, rates, (300.0, 2000.0), 12, 0.0)
+    guard = Guard(chosen, SIZES, 12)
+    decision = guard.decide(seen, 0.0)
+    assert (decision.reason, decision.complaint) == (POLICY, "")
+    assert decision.wanted[0] >= 3, "900 image tokens/s need three encoders of 300"
+    assert decision.wanted == planned(chosen, seen, 0.0, ()).targets
+    assert guard.memory, "it remembers what it saw"
+
+
+def test_a_learned_actor_provisions_a_live_fleet(tmp_path: Path) -> None:
+    write_actor(tmp_path / "actor.json", provisioner(logits(4, 2, 0)))
+    chosen = policies(f"provisioning={tmp_path / 'actor.json'}")
+    seen = views(2, 2)
+    decision = Guard(chosen, SIZES, 12).decide(seen, 0.0)
+    assert (decision.reason, decision.complaint) == (POLICY, "")
+    assert decision.wanted == planned(chosen, seen, 0.0, ()).targets == (4, 2)
 
 
 def test_rates_count_what_arrived_in_the_window_though_replicas_begin_again() -> None:

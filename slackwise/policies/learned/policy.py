@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from slackwise.errors import InputError
 from slackwise.policies.declare import PROVISIONING, Params, Policy
+from slackwise.policies.features import kind_of
 from slackwise.policies.knobs import Value
 from slackwise.policies.learned.actor import CHOICES, Actor
 from slackwise.policies.learned.axis import value_of
@@ -53,7 +54,7 @@ class Decider:
 
         Trade-offs: knows what it was trained on; nobody can say why it decides as it does.
         """
-        kinds = tuple(pool.name for pool in pools)
+        kinds = tuple(kind_of(pool.stages) for pool in pools)  # a deployment has names of its own for them
         if kinds != self.actor.pools:
             raise InputError(f"the actor was trained on {'+'.join(self.actor.pools)}, not on {'+'.join(kinds)}")
         raw, kept = observe(pools, memory, self.actor.interval_s)
