@@ -10,12 +10,12 @@ import numpy as np
 from slackwise.policies.provisioning.pool import Memory, Plan, PoolView, Rates
 from slackwise.simulator import Configuration, Result, Simulation, result_of
 from slackwise.solver.provisioning.data import Terms
-from slackwise.solver.rolling import plan_ahead, solved_counts
+from slackwise.solver.rolling import forecast_ilp, plan_ahead, solved_counts
 from slackwise.traces import Trace
 from slackwise.tuning.trials import Task
 
-STEP_S, HORIZON, NODES = 300.0, 12, 2000
-"""As forecast_ilp has them by default."""
+DEFAULTS = dict(zip(forecast_ilp.knobs, map(float, forecast_ilp.params()), strict=True))
+STEP_S, HORIZON, NODES = DEFAULTS["step_s"], int(DEFAULTS["horizon"]), int(DEFAULTS["nodes"])
 
 
 def clairvoyant(trace: Trace, configuration: Configuration, task: Task) -> Result:
@@ -24,18 +24,17 @@ def clairvoyant(trace: Trace, configuration: Configuration, task: Task) -> Resul
     Window by window the cheapest fleet for the tokens to come, planned as far ahead as the policy plans, from when what
     is ordered now is ready.
     """
-    run_of = Simulation(trace, configuration, task.objectives, task.seed, task.image_context)
-    coming = _Coming(run_of)
 
     def targets(pools: Sequence[PoolView], now: float, memory: Memory) -> Plan:
         since_s = now + max(pool.start_s for pool in pools)
         ahead = [coming.rates(since_s + at * STEP_S) for at in range(HORIZON)]
-        counts = solved_counts(plan_ahead(pools, ahead, STEP_S, Terms(switch_gpu_s=60.0)), NODES)
+        counts = solved_counts(plan_ahead(pools, ahead, STEP_S, Terms(switch_gpu_s=DEFAULTS["switch_gpu_s"])), NODES)
         held = tuple(pool.working for pool in pools)
         return Plan(counts[0] if counts else held)
 
     served = replace(configuration, provisioning=replace(configuration.provisioning, interval_s=STEP_S))
     run = Simulation(trace, served, task.objectives, task.seed, task.image_context, provisioner=targets)
+    coming = _Coming(run)
     run.run_until()
     return result_of(run)
 
