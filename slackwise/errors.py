@@ -7,9 +7,12 @@ from difflib import get_close_matches
 
 
 class SlackwiseError(Exception):
-    """Base of every error raised on purpose; its text is one line for the user. Exit code 1."""
+    """Base of every error raised on purpose; its text is one line for the user, whatever it quotes. Exit code 1."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return " ".join(super().__str__().splitlines())
 
 
 class InputError(SlackwiseError):

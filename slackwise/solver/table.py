@@ -105,7 +105,7 @@ def read_table(path: Path) -> CapacityTable:
         return table_from(document)
     except GapError as error:
         raise GapError(f"{path}: {error}") from None
-    except (InputError, KeyError, TypeError, ValueError) as error:
+    except (InputError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path} is not a capacity table: {error}") from None
 
 

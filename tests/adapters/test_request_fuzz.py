@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import pickle
 import re
 from collections.abc import AsyncGenerator
@@ -133,7 +134,13 @@ BODIES: st.SearchStrategy[Any] = st.fixed_dictionaries(
         "slackwise": ODD,
     },
 )
-QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+EXAMPLES = os.environ.get("SLACKWISE_FUZZ_EXAMPLES")
+QUICK = settings(
+    max_examples=int(EXAMPLES or 60),
+    derandomize=not EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 
 
 @QUICK

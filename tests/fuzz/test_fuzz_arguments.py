@@ -56,6 +56,7 @@ def lines(draw: st.DrawFn) -> list[str]:
 
 @settings(
     max_examples=EXAMPLES,
+    derandomize="SLACKWISE_FUZZ_EXAMPLES" not in os.environ,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -22,6 +22,7 @@ NAMES = ("lmm-trace", "llm-trace", "winner", "configuration", "cluster", "steps"
 
 many = settings(
     max_examples=EXAMPLES,
+    derandomize="SLACKWISE_FUZZ_EXAMPLES" not in os.environ,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -38,7 +38,7 @@ class Kind:
 
     def __post_init__(self) -> None:
         if self.stages not in KINDS:
-            raise unknown("kind of instance", self.stages, KINDS)
+            raise unknown("kind of instance", str(self.stages), KINDS)
         if self.tensor_parallel < 1 or self.batch < 1:
             raise InputError(f"{self.name}: tensor parallelism and batch must be at least 1")
         if not (0.0 <= self.start_s < math.inf and math.isfinite(self.price)):
