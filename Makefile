@@ -12,7 +12,7 @@ OLD_VENV := .venv-minimum
 OLD_BIN := $(OLD_VENV)/bin
 OLD_EXTRAS := demo env solver calibrate
 
-.PHONY: fuzz demo test test-vllm test-ray test-minimum docs dist check lint types clean
+.PHONY: fuzz soak demo test test-vllm test-ray test-minimum docs dist check lint types clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/slackwise demo
@@ -86,14 +86,17 @@ $(VLLM_VENV)/.installed-ray: $(VLLM_VENV)/.installed requirements-ray-cpu.txt
 	$(VLLM_BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-ray-cpu.txt
 	touch $@
 
-# Minutes: any bytes to every reader, any arguments to the command line, any request to the endpoint; then ten million
-# requests with random policies and faults, their invariants looked at.
+# Minutes: any bytes to every reader, any arguments to the command line, any request to the endpoint; then a
+# million requests with random policies and faults, their invariants looked at.
 EXAMPLES ?= 1000
 SEED ?= $(shell date +%s)
 fuzz: $(VENV)/.installed-test
 	SLACKWISE_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -p no:cacheprovider --hypothesis-seed=$(SEED) \
 	tests/fuzz tests/adapters/test_request_fuzz.py
 	$(BIN)/python tools/soak.py --seed $(SEED) --requests 100000 --looks 5 --events 3 --rounds 10
+
+# Ten million requests in one run; a look at its invariants takes minutes.
+soak: $(VENV)/.installed-test
 	$(BIN)/python tools/soak.py --seed $(SEED)
 
 clean:
