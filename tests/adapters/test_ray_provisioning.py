@@ -24,7 +24,7 @@ from slackwise.policies.golden_plan import planned
 from slackwise.policies.learned.actor import write_actor
 from slackwise.policies.provisioning.pool import WINDOWS_S, PoolView, Rates
 from slackwise.simulator import preset
-from tests.env.test_learned import logits, provisioner
+from tests.actors import logits, provisioner
 
 from .bundles import bundle
 

@@ -15,42 +15,16 @@ import pytest
 from slackwise.cli.main import run
 from slackwise.errors import CheckError, InputError
 from slackwise.policies.bundle import PolicyChoice
-from slackwise.policies.learned.actor import CHOICES, CLIPPED, SQUASHED, Actor, Layer, read_actor, write_actor
-from slackwise.policies.learned.features import features, names
+from slackwise.policies.learned.actor import CHOICES, CLIPPED, SQUASHED, Actor, read_actor, write_actor
+from slackwise.policies.learned.features import names
 from slackwise.policies.learned.observe import observe
 from slackwise.policies.learned.policy import actor_policy
 from slackwise.policies.winner import Winner, read_winner, write_winner
 from slackwise.simulator import Configuration, Simulation, preset, result_of
 from slackwise.simulator.observation import Observer
 from slackwise.traces import Trace, slice_time, write
-from tests.env.cases import KNOBS, PROVISION, hour, made
-
-FEATURES = len(features(2))
-
-
-def net(outputs: int, bias: Any = None, seed: int = 0) -> tuple[Layer, ...]:
-    """Two layers with drawn weights, or one that gives `bias` whatever it sees."""
-    random = np.random.default_rng(seed)
-    if bias is not None:
-        return (Layer.of(np.zeros((outputs, FEATURES)), np.array(bias), "none"),)
-    hidden = Layer.of(random.normal(size=(8, FEATURES)), random.normal(size=8), "tanh")
-    return hidden, Layer.of(random.normal(size=(outputs, 8)), random.normal(size=outputs), "none")
-
-
-def provisioner(bias: Any = None, seed: int = 0) -> Actor:
-    actor = Actor(PROVISION, ("E", "PD"), 60.0, net(13, bias, seed), CHOICES, (5, 5, 3), most_change=2)
-    seen = np.random.default_rng(1).random((4, FEATURES))
-    golden = tuple((tuple(row.tolist()), tuple(map(float, actor.action(row)))) for row in seen)
-    return Actor(**vars_of(actor) | {"golden": golden, "trained": {"algorithm": "none"}})
-
-
-def vars_of(actor: Actor) -> dict[str, Any]:
-    return {name: getattr(actor, name) for name in Actor.__dataclass_fields__}
-
-
-def logits(*choices: int) -> list[float]:
-    """Logits of sizes 5, 5, 3 by which these choices win."""
-    return [float(each == at) for size, at in zip((5, 5, 3), choices, strict=True) for each in range(size)]
+from tests.actors import FEATURES, fields_of, logits, net, provisioner
+from tests.env.cases import KNOBS, hour, made
 
 
 def window() -> Trace:
@@ -98,7 +72,7 @@ def test_outputs_are_those_of_the_layers() -> None:
     assert np.allclose(actor.outputs(x), last @ np.tanh(first @ x + first_bias) + last_bias, rtol=1e-12)
     small = Actor(KNOBS, ("E", "PD"), 60.0, net(2, [3.0, -0.5]), CLIPPED, knobs=(("batching", "edf", "x"),) * 2)
     assert small.action(x).tolist() == [1.0, -0.5]
-    assert np.allclose(Actor(**vars_of(small) | {"head": SQUASHED}).action(x), np.tanh([3.0, -0.5]))
+    assert np.allclose(Actor(**fields_of(small) | {"head": SQUASHED}).action(x), np.tanh([3.0, -0.5]))
 
 
 def test_the_fleet_becomes_what_the_actor_says(tmp_path: Path) -> None:
