@@ -75,3 +75,8 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     close = begun or get_close_matches(name.lower(), list(folded), n=1, cutoff=0.3)
     hint = f" did you mean '{folded[close[0]]}'?" if close else ""
     return InputError(f"unknown {kind} '{name}':{hint} Known: {', '.join(names) or 'none'}")
+
+
+def brief(error: Exception) -> str:
+    """What somebody else's error says, on one line of at most 200 characters."""
+    return " ".join(str(error).split())[:200]

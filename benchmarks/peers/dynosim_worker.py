@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from worker import Clock, leave, step_seconds
+from worker import BLOCK_TOKENS, Clock, leave, step_seconds
 
-BLOCK_TOKENS, HASHED_TOKENS = 16, 512
+HASHED_TOKENS = 512
 
 
 def tables(job: Any, path: Path) -> None:

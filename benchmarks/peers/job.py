@@ -21,8 +21,6 @@ from slackwise.simulator.configuration import Configuration
 from slackwise.traces import Trace
 
 MODEL, GPU, ENGINE = "LLaVA-OneVision-7B", "A100-80GB", "vllm"
-BLOCK_TOKENS = 16
-"""Tokens of a KV block, where a simulator has blocks."""
 
 
 def configuration() -> Configuration:

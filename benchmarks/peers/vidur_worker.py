@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from worker import Clock, leave, step_seconds
+from worker import BLOCK_TOKENS, Clock, leave, step_seconds
 
-BLOCK_TOKENS = 16
 PLANNED_TOKENS = 1024
 """Of a request, for its planner of memory: few, so that the sequence limit is the engine's and not the planner's."""
 

@@ -10,6 +10,9 @@ from typing import Any
 
 import numpy as np
 
+BLOCK_TOKENS = 16
+"""Tokens of a KV block, where a simulator has blocks."""
+
 
 class Clock:
     """CPU seconds of this process since the clock was made or last read."""

@@ -34,6 +34,9 @@ def kind_of(stages: int) -> str:
 OUTPUT_ESTIMATE_TOKENS = {TEXT: 209, IMAGE: 165}
 """What a server expects before it has seen any output: mean generated tokens by class of the Azure LMM trace (2024)."""
 
+HEAVY_IMAGES = 10
+"""Images from which a request is image-heavy."""
+
 NOT_QUEUED = -1.0
 """`queued_s` of a request that waits in no queue."""
 

@@ -16,8 +16,7 @@ from slackwise.policies.features import INSTANCE
 from slackwise.policies.lookup import MOST_FEATURES
 
 CLASSES = ("text-only", "image", "image-heavy")
-"""Classes of requests in every table; image-heavy means HEAVY_IMAGES images or more."""
-HEAVY_IMAGES = 10
+"""Classes of requests in every table; image-heavy means features.HEAVY_IMAGES images or more."""
 
 FAILURES = ("", "rejected", "unfinished", "dropped", "crashed", "lost")
 """Why a request was not served to its end, by PROGRESS.failure; the empty word: it was, or still may be.

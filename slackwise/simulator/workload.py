@@ -22,6 +22,7 @@ from slackwise.latency.model import Model, load_model
 from slackwise.latency.transfer import INSIDE, transfer_seconds
 from slackwise.policies.features import (
     ENCODE,
+    HEAVY_IMAGES,
     IMAGE,
     KINDS,
     NOT_QUEUED,
@@ -33,7 +34,7 @@ from slackwise.policies.features import (
 from slackwise.simulator.cluster import Cluster
 from slackwise.simulator.faults import Faults, estimate_factors
 from slackwise.simulator.objectives import Objectives
-from slackwise.simulator.state import HEAVY_IMAGES, PROGRESS, STAMPS
+from slackwise.simulator.state import PROGRESS, STAMPS
 from slackwise.streams import stream
 from slackwise.traces import Trace
 

@@ -82,7 +82,7 @@ class Standing(EngineServer):
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[list[Any], EngineReplica, list[Any]]]:
     """run(answer, stages, call) -> (pieces, or the answer of an encoder), the replica, bodies that the engine got."""
-    monkeypatch.setattr(engine_module, "_name", lambda: "replica-1")
+    monkeypatch.setattr(engine_module, "replica_id", lambda: "replica-1")
     winner = read_winner(bundle(tmp_path / "winner.json"))
 
     def ran(answer: Answer, stages: int, call: dict[str, Any]) -> tuple[list[Any], EngineReplica, list[Any]]:

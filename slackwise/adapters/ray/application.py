@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from slackwise.adapters.ray.asgi import respond
+from slackwise.adapters.ray.counts import replica_id
 from slackwise.adapters.ray.emulated import EmulatedReplica
 from slackwise.adapters.ray.engine import EngineReplica
 from slackwise.adapters.ray.hot import followed, parse_bundle
@@ -43,7 +44,7 @@ class Ingress:
         self.encoders = {name: handle.options(method_name="encode") for name, handle in handles.items()}
         self.texts = {name: handle.options(method_name="generate", stream=True) for name, handle in handles.items()}
         self.watch = Watch(followed(arguments["bundle"]), _text_width(arguments["pools"]), RayTelemetry())
-        self.telling = Telling(serve.get_replica_context().replica_id.unique_id, self._told)
+        self.telling = Telling(replica_id(), self._told)
         most = int(arguments["requests_at_once"])
         path = WatchedPath(self.watch, arguments["pools"], self._encode, self._generate, most)
         key = key_of(arguments.get("api_key_env"), os.environ)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from slackwise.policies.features import HEAVY_IMAGES
+
 CLASSES = ("text", "image", "heavy")
-HEAVY_IMAGES = 10
-"""Images from which a request is image-heavy, as in the simulator."""
 
 JUDGED = (
     "ttft_judged",
@@ -54,8 +54,13 @@ class Totals:
         self.last = {name: dict(report) for name, report in kept[-MOST_REPLICAS:]}
         return dict(self.sums)
 
+    def changes(self, reports: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+        """As `take`, but what has come since the last look."""
+        before = dict(self.sums)
+        return {key: total - before[key] for key, total in self.take(reports).items()}
 
-def kind_of(images: int) -> str:
+
+def class_of(images: int) -> str:
     """The class of a request."""
     return "heavy" if images >= HEAVY_IMAGES else "image" if images else "text"
 
@@ -71,14 +76,11 @@ class AttainmentLog:
     """Shares since the last look."""
 
     def __init__(self) -> None:
-        self.totals, self.before = Totals(JUDGED), dict.fromkeys(JUDGED, 0.0)
-        self.now = Attained()
+        self.totals, self.now = Totals(JUDGED), Attained()
 
     def look(self, reports: Iterable[Mapping[str, Mapping[str, float]]]) -> Attained:
         """Take in the newest counters by replica; what was attained since the last time (1 where nobody was judged)."""
-        sums = self.totals.take({name: report for each in reports for name, report in each.items()})
-        new = {key: sums[key] - self.before[key] for key in JUDGED}
-        self.before = sums
+        new = self.totals.changes({name: report for each in reports for name, report in each.items()})
         missed = tuple(_share(new, f"missed_{name}", f"judged_{name}", 0.0) for name in CLASSES)
         self.now = Attained(
             _share(new, "ttft_met", "ttft_judged", 1.0), _share(new, "tbt_met", "tbt_judged", 1.0), missed
@@ -115,7 +117,7 @@ class Judge:
 
     def arrive(self, name: str, images: int, deadline_s: float) -> None:
         """A request with a name of its own has come, due to have its first token at `deadline_s`."""
-        kind = CLASSES.index(kind_of(images))
+        kind = CLASSES.index(class_of(images))
         self.open[name] = _Open(kind, deadline_s, self.image_tbt_s if images else self.text_tbt_s)
 
     def first(self, name: str, now: float) -> None:

@@ -23,6 +23,9 @@ COUNTED = ("waiting", *PENDING)
 REPORTED = (*COUNTED, "running", "busy_since_s", "busy_until_s", "kv_used_tokens", "kv_capacity_tokens", "steps")
 """Features that a replica may report."""
 
+MADE_S = "made_s"
+"""Key of a report that says when it was made, seconds since 1970."""
+
 KEPT_S = 60.0
 """How long a call that came back is remembered, in case a report from before then arrives."""
 

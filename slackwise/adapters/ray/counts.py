@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from slackwise.adapters.ray.books import COUNTED
+from slackwise.adapters.ray.books import COUNTED, MADE_S
 from slackwise.adapters.ray.routing import brings
 from slackwise.adapters.ray.views import ARRIVED
 from slackwise.adapters.ray.workload import Work, call_features
@@ -95,7 +95,7 @@ class Counts:
         """What routers read."""
         names = [each for each in COUNTED if each != "backlog_s"]
         counts = {name: int(self.held[name][0]) for name in names}
-        made = {"made_s": time.time(), "running": self.running, "backlog_s": float(self.held["backlog_s"][0])}
+        made = {MADE_S: time.time(), "running": self.running, "backlog_s": float(self.held["backlog_s"][0])}
         return counts | made
 
     def autoscaling(self) -> dict[str, float]:
@@ -110,3 +110,10 @@ class Counts:
     def _count(self, held: Held, sign: int) -> None:
         for name in INSTANCE.names or ():
             self.held[name] += sign * held.brought[name]
+
+
+def replica_id() -> str:
+    """The id of the replica of Ray Serve that this process is."""
+    from ray import serve
+
+    return str(serve.get_replica_context().replica_id.unique_id)

@@ -12,8 +12,8 @@ from contextlib import aclosing
 from typing import Any
 
 from slackwise.adapters.ray.batch import Batch
-from slackwise.adapters.ray.books import REPORTED
-from slackwise.adapters.ray.counts import Arrivals
+from slackwise.adapters.ray.books import MADE_S, REPORTED
+from slackwise.adapters.ray.counts import Arrivals, replica_id
 from slackwise.adapters.ray.fleet import FleetPool
 from slackwise.adapters.ray.hot import parse_bundle
 from slackwise.adapters.ray.instances import pool_costs, pool_rules, pool_table
@@ -27,7 +27,6 @@ from slackwise.policies.features import ENCODE, PREFILL
 from slackwise.policies.winner import Winner
 
 WORD = "token "
-MADE_S = "made_s"
 
 
 def batch_of(winner: Winner, size: FleetPool) -> Batch:
@@ -59,7 +58,7 @@ class EmulatedReplica:
         async with aclosing(self.pace.serve(each)) as bunches:
             async for _ in bunches:
                 pass
-        return {"replica": _name(), "took_s": each.first_s - each.entered_s}
+        return {"replica": replica_id(), "took_s": each.first_s - each.entered_s}
 
     async def generate(self, call: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         """The pieces of an answer (path.py); the first says how long its token took in the modelled instance.
@@ -69,7 +68,7 @@ class EmulatedReplica:
         each = self._sequence(call)
         self.arrivals.add(call, each.features)
         streams = bool((call.get("body") or {}).get("stream"))
-        about: dict[str, Any] = {"replica": _name(), "pool": self.size.name}
+        about: dict[str, Any] = {"replica": replica_id(), "pool": self.size.name}
         if self.size.stages & PREFILL:
             about["prompt_tokens"] = int(each.features["prompt_tokens"][0])
         try:
@@ -102,7 +101,7 @@ class EmulatedReplica:
 
     async def ail(self, ailments: Mapping[str, Mapping[str, Any]]) -> None:
         """Play a fault: be `slow` times slower, be `mute`; by the id of the replica that it is to befall."""
-        ailment = ailments.get(_name())
+        ailment = ailments.get(replica_id())
         if ailment is not None:
             self.pace.slow, self.mute = float(ailment.get("slow", 1.0)), bool(ailment.get("mute", False))
 
@@ -118,20 +117,12 @@ class EmulatedReplica:
 
     def _rehearse(self, batch: Batch) -> None:
         """Compile all that a step needs now, not in front of the first request."""
-        kinds = ["encode"] if self.size.stages == ENCODE else ["text"]
-        calls = [
-            {"kind": kind, "images": 1, "characters": 400, "max_tokens": 3, "encoded": False} for kind in kinds * 2
-        ]
-        for call in calls:
-            batch.add(self._sequence({**call, "arrival_s": 0.0}))
+        kind = "encode" if self.size.stages == ENCODE else "text"
+        call = {"kind": kind, "images": 1, "characters": 400, "max_tokens": 3, "encoded": False, "arrival_s": 0.0}
+        for _ in range(2):
+            batch.add(self._sequence(call))
         at = 0.0
         while batch.busy:
             step = batch.compose(at)
             at += step.seconds
             batch.finish(step, at)
-
-
-def _name() -> str:
-    from ray import serve
-
-    return str(serve.get_replica_context().replica_id.unique_id)

@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 
 from slackwise.adapters.ray.commands import serve_words
-from slackwise.adapters.ray.counts import Counts
+from slackwise.adapters.ray.counts import Counts, replica_id
 from slackwise.adapters.ray.engine_server import EngineServer
 from slackwise.adapters.ray.fleet import FleetPool
 from slackwise.adapters.ray.hot import parse_bundle
@@ -54,7 +54,7 @@ class EngineReplica:
         try:
             async with self.server.post(CHAT, body) as reply:
                 answered = await _document(reply)
-            return answered if "error" in answered else {"replica": _name()}
+            return answered if "error" in answered else {"replica": replica_id()}
         except (aiohttp.ClientError, ConnectionError):
             return {"error": LOST, "status": 503}
         finally:
@@ -78,7 +78,7 @@ class EngineReplica:
                     piece, told = piece_of(chunk, told)
                     if not held.first:
                         self.counts.first(held)
-                        piece |= {"replica": _name(), "pool": self.size.name}
+                        piece |= {"replica": replica_id(), "pool": self.size.name}
                     yield piece
         except (aiohttp.ClientError, ConnectionError):
             yield {"error": LOST, "status": 503}
@@ -157,9 +157,3 @@ def _refused(status: int, document: Any) -> dict[str, Any]:
     error = document.get("error") if isinstance(document, Mapping) else None
     message = error.get("message") if isinstance(error, Mapping) else error
     return {"error": str(message or "the engine failed"), "status": status if 400 <= status < 500 else 500}
-
-
-def _name() -> str:
-    from ray import serve
-
-    return str(serve.get_replica_context().replica_id.unique_id)

@@ -13,7 +13,7 @@ from slackwise.adapters.ray.render import BUNDLE
 from slackwise.adapters.ray.routing import compile_routing
 from slackwise.adapters.ray.target import LIMITS, Target
 from slackwise.adapters.ray.up import left_in, read_document
-from slackwise.errors import InputError
+from slackwise.errors import InputError, brief
 from slackwise.files import write_text
 from slackwise.optional import require
 from slackwise.policies.winner import Winner
@@ -30,7 +30,7 @@ def joined_ray(address: str) -> Iterator[str]:
     try:
         context = ray.init(address=address, log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise InputError(f"no Ray answers at {address}: {' '.join(str(error).split())[:200]}") from None
+        raise InputError(f"no Ray answers at {address}: {brief(error)}") from None
     try:
         if not context.dashboard_url:
             raise InputError(f"the Ray at {address} has no dashboard, which deploys applications")

@@ -11,15 +11,13 @@ from typing import Any
 
 from ray.serve.request_router import PendingRequest, RequestRouter, RunningReplica
 
+from slackwise.adapters.ray.books import MADE_S
 from slackwise.adapters.ray.decision_log import DecisionLog
 from slackwise.adapters.ray.fleet import FleetPool
 from slackwise.adapters.ray.hot import followed
 from slackwise.adapters.ray.routing import Choice, PoolRouter
 from slackwise.adapters.ray.telemetry import RayTelemetry
 from slackwise.adapters.ray.workload import call_features, work_for
-
-MADE_S = "made_s"
-"""Key of a replica's report that says when it was made, seconds since 1970."""
 
 UNCONFIRMED_S = 30.0
 """A choice that never was confirmed as sent is no longer counted."""

@@ -20,7 +20,7 @@ from slackwise.adapters.ray.render import BUNDLE, SERVE
 from slackwise.adapters.ray.serve_config import APPLICATION
 from slackwise.adapters.ray.target import key_of
 from slackwise.adapters.vllm.support import installed
-from slackwise.errors import CheckError, InputError, LimitError
+from slackwise.errors import CheckError, InputError, LimitError, brief
 from slackwise.files import read_json, write_text
 from slackwise.optional import require
 
@@ -57,7 +57,7 @@ class Running:
         try:
             return sdk.ServeSubmissionClient(self.dashboard)
         except Exception as error:
-            raise InputError(f"no Ray answers at {self.dashboard}: {_line(error)}") from None
+            raise InputError(f"no Ray answers at {self.dashboard}: {brief(error)}") from None
 
 
 def read_document(folder: Path) -> dict[str, Any]:
@@ -229,7 +229,3 @@ def bring_down(folder: Path) -> None:
     """Delete the application that was left in a folder; a local Ray ends with the `up` that started it."""
     left_in(folder).client().delete_applications()
     (folder / LEFT).unlink()
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

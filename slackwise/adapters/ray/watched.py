@@ -9,7 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from slackwise.adapters.ray.attainment import Judge, kind_of
+from slackwise.adapters.ray.attainment import Judge, class_of
 from slackwise.adapters.ray.hot import Bundle
 from slackwise.adapters.ray.path import Path, Piece, ReplicaError
 from slackwise.adapters.ray.spans import begin, encoding, generating
@@ -76,7 +76,7 @@ class Watch:
             self.version, self.work = self.bundle.version, self._work()
             self.judge.load(self.bundle.winner.objectives)
         images = len(asked.images)
-        flight = Flight(uuid.uuid4().hex, kind_of(images), arrival_s)
+        flight = Flight(uuid.uuid4().hex, class_of(images), arrival_s)
         self.judge.arrive(flight.name, images, float(self.work.request(asked, arrival_s)["deadline_s"][0]))
         self.flying += 1
         self.telemetry.show("slackwise_in_flight", self.flying)

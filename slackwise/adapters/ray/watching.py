@@ -12,7 +12,7 @@ from slackwise.adapters.ray.attainment import JUDGED, Totals
 from slackwise.adapters.ray.target import key_of
 from slackwise.adapters.ray.telling import told_counters
 from slackwise.adapters.ray.up import Running, left_in, read_document, status_of
-from slackwise.errors import InputError
+from slackwise.errors import InputError, brief
 from slackwise.optional import require
 
 TIMEOUT_S = 5.0
@@ -26,7 +26,6 @@ class Window:
     client: Any
     key: str | None
     totals: Totals
-    before: Mapping[str, float]
 
     def look(self) -> dict[str, Any]:
         """Status, pools with replicas, targets and queues, and attainment. Raises InputError if nothing answers."""
@@ -41,7 +40,7 @@ class Window:
             reply = httpx.get(address, headers=headers, timeout=TIMEOUT_S, trust_env=False)
             told = reply.json() if reply.status_code == 200 else None
         except (httpx.HTTPError, ValueError) as error:
-            raise InputError(f"no answer from {address}: {' '.join(str(error).split())[:200]}") from None
+            raise InputError(f"no answer from {address}: {brief(error)}") from None
         if not isinstance(told, dict):
             raise InputError(f"{address} answers with status {reply.status_code}")
         return told
@@ -49,9 +48,7 @@ class Window:
     def _attained(self, told: Mapping[str, Any]) -> dict[str, Any]:
         if self.totals.last is None:
             self.totals.take({})  # so that the first look tells of all since the start
-        sums = self.totals.take(told_counters(dict(told)))
-        new = {key: sums[key] - self.before[key] for key in JUDGED}
-        self.before = sums
+        new = self.totals.changes(told_counters(dict(told)))
         return {
             objective: {"judged": int(new[f"{objective}_judged"]), "met": int(new[f"{objective}_met"])}
             for objective in ("ttft", "tbt")
@@ -62,7 +59,7 @@ def window(folder: Path) -> Window:
     """A window on what is up in a folder. Raises InputError if nothing is."""
     running = left_in(folder)
     name = read_document(folder)["applications"][0]["args"].get("api_key_env")
-    return Window(running, running.client(), key_of(name, os.environ), Totals(JUDGED), dict.fromkeys(JUDGED, 0.0))
+    return Window(running, running.client(), key_of(name, os.environ), Totals(JUDGED))
 
 
 def pictured(status: Mapping[str, Any], told: Mapping[str, Any], attained: Mapping[str, Any]) -> dict[str, Any]:

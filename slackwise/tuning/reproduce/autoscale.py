@@ -20,7 +20,7 @@ from slackwise.tuning.interval import CONFIDENCE
 from slackwise.tuning.reproduce import paper
 from slackwise.tuning.reproduce.curves import rounded
 from slackwise.tuning.reproduce.finding import CHECK, OURS, Finding, Row, judged, number
-from slackwise.tuning.reproduce.services import MONOLITH, ROUTING, TUNED, TUNED_TODAY, Tuned, others, steps, with_policy
+from slackwise.tuning.reproduce.services import MONOLITH, ROUTING, TUNED, TUNED_TODAY, Tuned, others, steps
 from slackwise.tuning.reproduce.setting import COUNTS, INTERN, LLAMA, Progress, Setting
 from slackwise.tuning.reproduce.traffic import DAY_H, JUDGED_H, busy_rate, capped, rate_of, window
 
@@ -107,7 +107,8 @@ def _services(setting: Setting, model: str, tuned: Tuned) -> dict[str, Configura
     made = steps(setting, model, gpus) | others(setting, model, gpus, tuned)
     wanted = [name for name in (MONOLITH, ROUTING, TUNED, TUNED_TODAY) if name in made]
     settings = Provisioning(interval_s=INTERVAL_S, gpu_cap=gpus)
-    return {name: replace(with_policy(made[name], "provisioning", SCALED), provisioning=settings) for name in wanted}
+    scaled = {name: made[name].policies.changed([f"provisioning={SCALED}"]) for name in wanted}
+    return {name: replace(made[name], policies=each, provisioning=settings) for name, each in scaled.items()}
 
 
 def _run(setting: Setting, day: Trace, configuration: Configuration) -> tuple[Result, Samples]:

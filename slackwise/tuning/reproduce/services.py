@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from slackwise.policies.bundle import PolicyChoice
 from slackwise.simulator import Configuration, disaggregated, preset
 from slackwise.simulator.cluster import Cluster
 from slackwise.simulator.presets import TENSOR_PARALLEL
@@ -76,8 +75,3 @@ def resized(configuration: Configuration, gpus: int) -> Configuration:
     text = min(max(1, round(share * gpus / TENSOR_PARALLEL)), gpus // TENSOR_PARALLEL - 1)
     grown: Cluster = disaggregated(cluster.model, cluster.gpu, gpus, text, engine, encoder)
     return replace(configuration, cluster=replace(cluster, pools=grown.pools))
-
-
-def with_policy(configuration: Configuration, role: str, name: str) -> Configuration:
-    """The configuration with another policy in a role."""
-    return replace(configuration, policies=replace(configuration.policies, **{role: PolicyChoice(name)}))
