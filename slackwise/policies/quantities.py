@@ -26,6 +26,13 @@ def step_done(instance: Instance, now: float) -> float:
 
 
 @policy_helper
+def fewest_requests(instance: Instance) -> float:
+    """n_j / (1 + n_j), n_j = waiting + running: under 1, so that beside whole tokens it breaks ties and no more."""
+    requests = float(instance.waiting + instance.running)
+    return requests / (1.0 + requests)
+
+
+@policy_helper
 def service_s(request: Request, score: float) -> float:
     """[s_r] predicted seconds of encode, transfer and prefill still to do, at the quantile of the normal score `score`.
 

@@ -126,6 +126,15 @@ def test_least_total_tokens_adds_text_and_image(request_of: Make, instance_of: M
     assert cost("least_total_tokens", request_of(), encoder, now=1.0, running="remaining") == 650.0
 
 
+@pytest.mark.parametrize("name", ["least_image_tokens", "least_text_tokens", "least_total_tokens"])
+def test_as_many_tokens_leave_it_to_the_fewest_requests(name: str, request_of: Make, instance_of: Make) -> None:
+    idle, busy = instance_of(), instance_of(waiting=3, running=40)
+    least = instance_of(pending_image_tokens=1, pending_text_tokens=1)
+    assert cost(name, request_of(), idle) < cost(name, request_of(), instance_of(running=1))
+    assert cost(name, request_of(), instance_of(running=900)) < cost(name, request_of(), least)
+    assert cost(name, request_of(), busy) == 43 / 44
+
+
 def test_least_padded_tiles_counts_its_own_tiles_and_the_speed_of_the_instance(
     request_of: Make, instance_of: Make
 ) -> None:

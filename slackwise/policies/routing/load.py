@@ -6,7 +6,7 @@ from slackwise.policies.declare import Instance, Params, Request, routing_policy
 from slackwise.policies.features import PREFILL
 from slackwise.policies.knobs import Choice, Range
 from slackwise.policies.lookup import STATIC, Lookup, monotone
-from slackwise.policies.quantities import step_done
+from slackwise.policies.quantities import fewest_requests, step_done
 
 TOKENS_OF_896_IMAGE = 4 * 1601
 """Image tokens of one 896x896 image in Llama 3.2 Vision (ModServe 2025, Table 1)."""
@@ -29,17 +29,18 @@ def least_requests(request: Request, instance: Instance, now: float, params: Par
     running=Choice(("whole", "remaining"), default="whole"),
 )
 def least_image_tokens(request: Request, instance: Instance, now: float, params: Params) -> float:
-    """The instance with the fewest pending image tokens.
+    """The instance with the fewest pending image tokens, of several the one with the fewest requests.
 
-    Formula: cost [tokens] = V_j, the image tokens assigned to j and not finished; with running = "remaining" less the
-    share of the running step that is over.
+    Formula: cost [tokens] = V_j + n_j / (1 + n_j), V_j the image tokens assigned to j and not finished (with running =
+    "remaining" less the share of the running step that is over), n_j = waiting + running, which breaks ties alone.
 
     Trade-offs: image tokens understate padded images (in Llama 3.2 a small picture costs what a large one does), and a
     slower instance counts like a fast one: see least_padded_tiles and predicted_completion.
     """
+    cost = float(instance.pending_image_tokens) + fewest_requests(instance)
     if params[0] == 0.0:
-        return float(instance.pending_image_tokens)
-    return float(instance.pending_image_tokens) - step_done(instance, now) * float(instance.in_service_image_tokens)
+        return cost
+    return cost - step_done(instance, now) * float(instance.in_service_image_tokens)
 
 
 @routing_policy(
@@ -50,14 +51,15 @@ def least_image_tokens(request: Request, instance: Instance, now: float, params:
 def least_text_tokens(request: Request, instance: Instance, now: float, params: Params) -> float:
     """The instance with the fewest pending text tokens: ModServe's rule for cross-attention models.
 
-    Formula: cost [text tokens] = X_j + image_charge_tokens * V_j / 6404, with 6404 the image tokens of one 896x896
-    image in Llama 3.2. Its K/V projections alone cost what 49.6 (11B) or 25.2 (90B) text tokens do.
+    Formula: cost [text tokens] = X_j + image_charge_tokens * V_j / 6404 + n_j / (1 + n_j), with 6404 the image tokens
+    of one 896x896 image in Llama 3.2, and n_j = waiting + running, which breaks ties alone: requests that decode have
+    no token pending. K/V projections of an image alone cost what 49.6 (11B) or 25.2 (90B) text tokens do.
 
     Trade-offs: right where images do not lengthen the LLM's sequence; on a decoder-only model it misses most of the
     load, use least_total_tokens.
     """
     charge = float(params[0]) * float(instance.pending_image_tokens) / TOKENS_OF_896_IMAGE
-    return float(instance.pending_text_tokens) + charge
+    return float(instance.pending_text_tokens) + charge + fewest_requests(instance)
 
 
 @routing_policy(
@@ -68,20 +70,22 @@ def least_text_tokens(request: Request, instance: Instance, now: float, params: 
 def least_total_tokens(request: Request, instance: Instance, now: float, params: Params) -> float:
     """The instance with the fewest pending tokens, text and image: ModServe's rule for decoder-only models.
 
-    Formula: cost [tokens] = X_j + V_j, requests in prefill counted whole. With running = "remaining" only what is not
+    Formula: cost [tokens] = X_j + V_j + n_j / (1 + n_j), requests in prefill counted whole, n_j = waiting + running,
+    which breaks ties alone: requests that decode have no token pending. With running = "remaining" only what is not
     computed yet: the prompt tokens left (image tokens where j does not prefill) less the share of the running step
     that is over.
 
     Trade-offs: a token of text and one of an image weigh the same, right for the LLM of a decoder-only model and wrong
     for an encoder.
     """
+    ties = fewest_requests(instance)
     if params[0] == 0.0:
-        return float(instance.pending_text_tokens + instance.pending_image_tokens)
+        return float(instance.pending_text_tokens + instance.pending_image_tokens) + ties
     if instance.stages & PREFILL:
         pending, in_service = instance.pending_prompt_tokens, instance.in_service_prompt_tokens
     else:
         pending, in_service = instance.pending_image_tokens, instance.in_service_image_tokens
-    return float(pending) - step_done(instance, now) * float(in_service)
+    return float(pending) - step_done(instance, now) * float(in_service) + ties
 
 
 @routing_policy(

@@ -6,7 +6,6 @@ from typing import Any
 
 from slackwise.tuning.reproduce.services import (
     DECOUP,
-    LITERAL,
     MONOLITH,
     ROUTING,
     SCHED,
@@ -20,7 +19,6 @@ LINES: dict[str, tuple[str, str]] = {
     DECOUP: ("#e69f00", "-"),
     SCHED: ("#56b4e9", "--"),
     ROUTING: ("#0072b2", "-"),
-    LITERAL: ("#0072b2", ":"),
     TODAY: ("#555555", "--"),
     TUNED: ("#d55e00", "-"),
     TUNED_TODAY: ("#d55e00", "--"),

@@ -1,4 +1,4 @@
-"""The services of the experiments: the paper's four steps, its preset as written, today's vLLM, and what was tuned."""
+"""The services of the experiments: the paper's four steps, today's vLLM, and what was tuned."""
 
 from __future__ import annotations
 
@@ -11,15 +11,11 @@ from slackwise.simulator.presets import TENSOR_PARALLEL
 from slackwise.tuning.reproduce.setting import Setting
 
 MONOLITH, DECOUP, SCHED, ROUTING = "monolith", "Decoup", "+ Sched", "+ Routing"
-LITERAL, TODAY, TUNED, TUNED_TODAY = "modserve, ties to the first", "vLLM today", "tuned", "tuned, vLLM today"
+TODAY, TUNED, TUNED_TODAY = "vLLM today", "tuned", "tuned, vLLM today"
 STEPS = (MONOLITH, DECOUP, SCHED, ROUTING)
 
 SCHEDULING = ("encode_batching=modality_size_priority", "batching=modality_size_priority")
 """Short text first, then the smaller prompt."""
-
-LEAST_TOKENS = ("routing=weighted_score", "routing.requests=0.001", "routing.prompt_tokens=10")
-"""ModServe's rule, fewest pending prompt tokens, with ties to the fewest requests. The preset gives ties to the first
-instance: where prefill queues are empty that piles decodes onto few instances, while the paper sees TBT unchanged."""
 
 Tuned = Mapping[str, Mapping[str, Configuration]]
 """Model -> TUNED or TUNED_TODAY -> the service that a search found, on any number of GPUs."""
@@ -50,16 +46,12 @@ def modserve(setting: Setting, model: str, gpus: int, text_instances: int | None
     """All of the paper's rules on its engine, in its ratio of pools or another."""
     given = preset("modserve", model, setting.gpu, gpus)
     pools = disaggregated(model, setting.gpu, gpus, text_instances, "vllm-0.7").pools
-    policies = given.policies.changed(LEAST_TOKENS)
-    return Configuration(ROUTING, replace(given.cluster, pools=pools), policies)
+    return Configuration(ROUTING, replace(given.cluster, pools=pools), given.policies)
 
 
 def others(setting: Setting, model: str, gpus: int, tuned: Tuned) -> dict[str, Configuration]:
-    """What the paper does not have: the preset as written, today's vLLM, and what was tuned."""
-    found = {
-        LITERAL: preset("modserve", model, setting.gpu, gpus),
-        TODAY: preset("vllm", model, setting.gpu, gpus),
-    }
+    """What the paper does not have: today's vLLM, and what was tuned."""
+    found = {TODAY: preset("vllm", model, setting.gpu, gpus)}
     found |= {name: resized(each, gpus) for name, each in tuned.get(model, {}).items()}
     return {name: replace(each, name=name) for name, each in found.items()}
 

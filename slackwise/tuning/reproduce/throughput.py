@@ -17,7 +17,6 @@ from slackwise.tuning.reproduce import paper
 from slackwise.tuning.reproduce.finding import CHECK, OURS, Finding, Goal, Row, judged
 from slackwise.tuning.reproduce.services import (
     DECOUP,
-    LITERAL,
     MONOLITH,
     ROUTING,
     SCHED,
@@ -126,7 +125,7 @@ def _rows(found: Mapping[str, Sequence[float]], case: str, model: str, main: boo
             what = f"{name}: highest rate over the monolith's"
             rows.append(Row(what, case, over.value, "x", over.low, over.high, said, CHECK if said else OURS, main))
         rows.append(Row(f"{name}: highest rate", case, float(np.mean(each)) or None, "requests/s", main=main))
-    for name in (DECOUP, SCHED, LITERAL):
+    for name in (DECOUP, SCHED):
         over = ratio(found[name], found[ROUTING])
         rows.append(Row(f"{name}: highest rate over + Routing's", case, over.value, "x", over.low, over.high))
     return rows
