@@ -1,9 +1,10 @@
 """Ten minutes of real requests through an emulated fleet behind Ray, and through the simulator: the same arrivals.
 
-    python benchmarks/serving/against_simulator.py TRACE [--speed 1] [--seconds 600] --out against_simulator
+    python benchmarks/serving/against_simulator.py TRACE [--speed 1] [--seconds 600] [--rounds 1] --out OUT
 
 TRACE is the row file of the Azure LMM trace of 2025. Times are seconds of the modelled instances: with a speed below 1
-arrivals and steps are stretched alike, so that what Ray adds weighs less. Written: OUT.json and OUT.md.
+arrivals and steps are stretched alike, so that what Ray adds weighs less. `--rounds 4` sends the same requests four
+times in a row, for memory over time. Written: OUT.json and OUT.md.
 """
 
 from __future__ import annotations
@@ -35,6 +36,13 @@ def simulated(trace: Trace, configured: Configuration) -> Result:
     simulation = Simulation(trace, configured, objectives(configured))
     simulation.run_until(math.inf)
     return result_of(simulation)
+
+
+def repeated(trace: Trace, rounds: int, period_s: float) -> Trace:
+    """The same requests `rounds` times, one round every `period_s`."""
+    rows = np.tile(np.arange(len(trace)), rounds)
+    later_s = np.repeat(np.arange(rounds) * period_s, len(trace))
+    return replace(again := trace.take(rows), arrival_s=again.arrival_s + later_s)
 
 
 def served(running: Fleet, asks: Sequence[Ask], speed: float, limit_s: float) -> list[Record]:
@@ -89,11 +97,12 @@ def main() -> None:
     parser.add_argument("trace", type=Path)
     parser.add_argument("--speed", type=float, default=1.0)
     parser.add_argument("--seconds", type=float, default=600.0, help="of the trace")
+    parser.add_argument("--rounds", type=int, default=1, help="how often they are sent")
     parser.add_argument("--limit", type=float, default=300.0, help="seconds that an answer may take")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     trace, configured = read(options.trace), configuration()
-    trace = trace.take(trace.arrival_s < options.seconds)
+    trace = repeated(trace.take(trace.arrival_s < options.seconds), options.rounds, options.seconds)
     result, asks = simulated(trace, configured), asks_of(trace, configured)
     before = machine()
     with fleet(configured, options.speed, images_per_request=256) as running, Memory(10.0) as memory:
@@ -102,6 +111,7 @@ def main() -> None:
         took_s = time.monotonic() - began
     document = {
         "requests": len(asks),
+        "rounds": options.rounds,
         "speed": options.speed,
         "wall_s": round(took_s, 1),
         "fleet": configured.cluster.describe(),
@@ -119,7 +129,8 @@ def table(document: dict[str, Any]) -> str:
     """The figures for people."""
     before, after = (document["machine"][name] for name in ("load_average", "load_average_after"))
     lines = [
-        f"{document['requests']} requests, speed {document['speed']:g}, {document['fleet']}; {document['outcomes']}.",
+        f"{document['requests']} requests in {document['rounds']} rounds, speed {document['speed']:g}, "
+        f"{document['fleet']}; {document['outcomes']}.",
         f"Load average {before} before, {after} after.",
         "",
         "| TTFT [s] | P50 | P90 | P99 |",

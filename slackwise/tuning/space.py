@@ -50,6 +50,9 @@ KNOWN: tuple[dict[str, Value], ...] = (
 )
 """Rules worth a trial: ModServe's (SoCC 2025), and least slack everywhere."""
 
+SIZES = (1.0, 0.75, 0.5, 0.375)
+"""Shares of the GPUs on which KNOWN is tried where sizes are searched: too many hide what rules are worth."""
+
 OFF = "off"
 """Of a knob that may be None: the choice that it is."""
 
@@ -102,12 +105,14 @@ class Space:
     def starts(self) -> tuple[dict[str, Value], ...]:
         """The values of the first trials: the start, and with encoders apart each of KNOWN, as far as the space has it.
 
-        In ModServe's ratio; what KNOWN does not name stays as in the start.
+        In ModServe's ratio, on all GPUs or on SIZES of them; what KNOWN does not name stays as in the start.
         """
         if TOPOLOGY not in self.parameters:
             return (self.defaults,)
+        lots = self.start.cluster.gpus // TENSOR_PARALLEL
+        sizes = dict.fromkeys(max(2, round(share * lots)) for share in (SIZES if self.sizes else SIZES[:1]))
         apart: dict[str, Value] = {TOPOLOGY: APART, TEXT_SHARE: MODSERVE_TEXT_SHARE}
-        wanted = [apart | known for known in KNOWN]
+        wanted = [apart | {LOTS: size} | known for size in sizes for known in KNOWN]
         return (self.defaults, *({**self.defaults, **self._possible(each)} for each in wanted))
 
     def _possible(self, values: Mapping[str, Value]) -> dict[str, Value]:

@@ -45,6 +45,13 @@ def test_the_first_trials_are_the_start_modserves_rules_and_least_slack() -> Non
     assert space_of(TODAY, ["batching"]).starts == (space_of(TODAY, ["batching"]).defaults,)
 
 
+def test_known_rules_are_tried_on_fewer_gpus_where_sizes_are_searched() -> None:
+    space = space_of(TODAY, sizes=True)
+    tried = [space.configuration(each).cluster for each in space.starts]
+    assert [each.gpus for each in tried] == [16, 16, 16, 12, 12, 8, 8]
+    assert [each.topology for each in tried] == ["monolith"] + 6 * ["E+PD"]
+
+
 def test_every_knob_of_every_policy_that_is_searched_is_a_parameter() -> None:
     parameters = space_of(TODAY).parameters
     for role, names in CHOICES.items():

@@ -35,6 +35,7 @@ ENVIRONMENT = {
     "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": PUSH_S,
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",  # a slower proxy is replaced: on a busy machine always
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_task_events_max_num_task_in_gcs": "10000",  # calls that the head remembers for its dashboard: 100,000 else
     "RAY_worker_niceness": "0",  # replicas are what the machine is for: Ray would put them behind everything else
 }
 

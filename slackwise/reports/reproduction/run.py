@@ -32,8 +32,7 @@ def reproduce(
     name or a folder that does not exist.
     """
     wanted = chosen(names)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder")
+    existing(folder)
     stages = [[SEARCH], [name for name in wanted if name != SEARCH]]
     for stage in stages:
         due = [name for name in stage if kept(folder, setting, name) is None]
@@ -42,6 +41,12 @@ def reproduce(
                 _run(folder, setting, due, processes, tell)
     found = {name: kept(folder, setting, name) for name in wanted}
     return {name: each for name, each in found.items() if each is not None}
+
+
+def existing(folder: Path) -> None:
+    """Raises InputError for a folder that does not exist."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
 
 
 def kept(folder: Path, setting: Setting, name: str) -> dict[str, Any] | None:
