@@ -1,4 +1,4 @@
-"""The day with an image burst: what arrives, the GPUs at work and the requests that wait, by service."""
+"""A day or a week: what arrives, the GPUs at work and the requests that wait, by service."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from slackwise.reports.plots import blank_figure, legend_above, styled, svg
 from slackwise.reports.reproduction.style import line_of
 
 TEXT, IMAGE = "#333333", "#009e73"
-STAGES = {"encode": "encoders", "LLM": "LLM instances"}
+DAY_H, MOST_TICKS = 24.0, 12
+TICKS_H = (1, 4, 24, 168)
+"""Hours between two ticks: the first that leaves MOST_TICKS of them."""
 
 
 def day_figure(data: Mapping[str, Any]) -> str:
@@ -25,11 +27,13 @@ def day_figure(data: Mapping[str, Any]) -> str:
             for name, line in lines.items():
                 if name != "arrivals":
                     _service(grid[1:, column], name, line)
-            grid[-1][column].set_xlabel("hour of the day")
-            grid[-1][column].set_xlim(left=0)
-            grid[-1][column].xaxis.set_major_locator(
-                ticker.MultipleLocator(4 if lines["arrivals"]["hour"][-1] > 12 else 1)
+            length_h = lines["arrivals"]["hour"][-1]
+            grid[-1][column].set_xlabel(
+                "hour of the week, from Tuesday noon" if length_h > DAY_H else "hour of the day"
             )
+            grid[-1][column].set_xlim(0, length_h)
+            every_h = next(each for each in TICKS_H if length_h <= MOST_TICKS * each)
+            grid[-1][column].xaxis.set_major_locator(ticker.MultipleLocator(every_h))
             for row in grid[:3, column]:
                 row.set_ylim(bottom=0)
             grid[3][column].set_yscale("symlog", linthresh=10)

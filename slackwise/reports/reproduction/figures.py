@@ -57,6 +57,11 @@ FIGURES: Mapping[str, Figure] = {
         "The day: arrivals, pools and queues",
         "Arrivals a second, GPUs at work by pool and requests that wait over the day, a line for each service.",
     ),
+    "week": Figure(
+        day_figure,
+        "The week: arrivals, pools and queues",
+        "Arrivals a second, GPUs at work by pool and requests that wait over a week, a line for each service.",
+    ),
     "front": Figure(
         front_figure,
         "GPUs against attainment",

@@ -9,19 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from slackwise.simulator import Configuration, Result, Simulation, result_of
+from slackwise.simulator import Configuration, Result
 from slackwise.simulator.provisioning import Provisioning
-from slackwise.simulator.samples import Samples
-from slackwise.simulator.state import DECODING, ENCODING, PREFILLING
 from slackwise.streams import stream
 from slackwise.traces import Trace, fold, scale_rate
 from slackwise.traces.resample import noted
 from slackwise.tuning.interval import CONFIDENCE
 from slackwise.tuning.reproduce import paper
-from slackwise.tuning.reproduce.curves import rounded
 from slackwise.tuning.reproduce.finding import CHECK, OURS, Finding, Row, judged, number
 from slackwise.tuning.reproduce.services import MONOLITH, ROUTING, TUNED, TUNED_TODAY, Tuned, others, steps
 from slackwise.tuning.reproduce.setting import COUNTS, INTERN, LLAMA, Progress, Setting
+from slackwise.tuning.reproduce.timeline import HOUR_S, arrivals, gpu_hours, line_of, watched
 from slackwise.tuning.reproduce.traffic import DAY_H, JUDGED_H, busy_rate, capped, rate_of, window
 
 FLEET = 4
@@ -34,7 +32,6 @@ BURST_AT, BURST_LENGTH, BURST = 14 / 24, 1 / 24, 3
 """The burst begins at this share of the day, for such a share, and adds so many times its image requests."""
 
 LOOKS = 288
-HOUR_S = 3600.0
 RESAMPLES = 1000
 SCALED = "modserve_ceil"
 INTERVAL_S = 60.0
@@ -47,18 +44,18 @@ def autoscale(setting: Setting, tuned: Tuned, progress: Progress) -> Finding:
     lines: dict[str, Any] = {}
     saved: dict[str, float] = {}
     for at, model in enumerate(setting.models):
-        services = _services(setting, model, tuned)
+        services = scaled(setting, model, tuned, setting.gpus // FLEET)
         day = burst_day(setting, model)
         hours: dict[str, NDArray[np.float64]] = {}
         for place, (name, each) in enumerate(services.items()):
             progress(f"{model}, {name}", (at + place / len(services)) / len(setting.models))
-            result, samples = _run(setting, day, each)
+            result, samples = watched(setting, day, each, LOOKS)
             hours[name] = gpu_hours(result, samples)
-            rows += _values(name, model, result, hours[name])
+            rows += values(name, model, result, hours[name])
             if name in (MONOLITH, ROUTING, TUNED):
-                lines.setdefault(model, {})[name] = _line(samples)
-        lines.setdefault(model, {})["arrivals"] = _arrivals(day, setting.hours)
-        rows += _savings(setting, model, hours)
+                lines.setdefault(model, {})[name] = line_of(samples)
+        lines.setdefault(model, {})["arrivals"] = arrivals(day, setting.hours, LOOKS)
+        rows += savings(setting, model, hours)
         saved[model] = 100 * (1 - float(hours[ROUTING].sum() / hours[MONOLITH].sum()))
     why = (
         "Both sides pay for a start-up time that the paper does not give, our day and its burst are made, and a "
@@ -101,9 +98,8 @@ def _with_copies(trace: Trace, hot: Trace, setting: Setting) -> Trace:
     return noted(replace(trace, **{name: column[order] for name, column in joined.items()}), told)
 
 
-def _services(setting: Setting, model: str, tuned: Tuned) -> dict[str, Configuration]:
+def scaled(setting: Setting, model: str, tuned: Tuned, gpus: int) -> dict[str, Configuration]:
     """The services, each with the paper's autoscaler, on the fleet that they may grow to."""
-    gpus = setting.gpus // FLEET
     made = steps(setting, model, gpus) | others(setting, model, gpus, tuned)
     wanted = [name for name in (MONOLITH, ROUTING, TUNED, TUNED_TODAY) if name in made]
     settings = Provisioning(interval_s=INTERVAL_S, gpu_cap=gpus)
@@ -111,27 +107,7 @@ def _services(setting: Setting, model: str, tuned: Tuned) -> dict[str, Configura
     return {name: replace(made[name], policies=each, provisioning=settings) for name, each in scaled.items()}
 
 
-def _run(setting: Setting, day: Trace, configuration: Configuration) -> tuple[Result, Samples]:
-    run = Simulation(day, configuration, setting.objectives(configuration.cluster.model), setting.seed)
-    watch = run.watch(LOOKS)
-    run.run_until()
-    return result_of(run), watch.samples(run.state)
-
-
-def gpu_hours(result: Result, samples: Samples) -> NDArray[np.float64]:
-    """GPU-hours of each hour of the day by the turns of the fleet, float64, shape (hours,)."""
-    times = np.array([tick.time_s for tick in result.fleet])
-    held = np.array([float(tick.gpus) for tick in result.fleet])
-    end_s = float(samples.time_s[-1])
-    edges = np.arange(times[0], end_s, HOUR_S)
-    grid = np.linspace(times[0], end_s, 20 * max(1, len(edges)))
-    at = np.clip(np.searchsorted(times, grid, side="right") - 1, 0, len(held) - 1)
-    hour = np.minimum(((grid - times[0]) // HOUR_S).astype(np.int64), max(0, len(edges) - 1))
-    lengths = np.gradient(grid) / HOUR_S
-    return np.asarray(np.bincount(hour, held[at] * lengths), np.float64)
-
-
-def _values(name: str, model: str, result: Result, hours: NDArray[np.float64]) -> list[Row]:
+def values(name: str, model: str, result: Result, hours: NDArray[np.float64]) -> list[Row]:
     p99 = number(float(np.quantile(result.ttft_s, 0.99, method="higher")))
     return [
         Row(f"{name}: GPU-hours", model, result.gpu_s / HOUR_S, "h", main=name in (MONOLITH, ROUTING, TUNED)),
@@ -140,7 +116,7 @@ def _values(name: str, model: str, result: Result, hours: NDArray[np.float64]) -
     ]
 
 
-def _savings(setting: Setting, model: str, hours: Mapping[str, NDArray[np.float64]]) -> list[Row]:
+def savings(setting: Setting, model: str, hours: Mapping[str, NDArray[np.float64]]) -> list[Row]:
     """GPU-hours saved against the monolith, hours resampled in pairs."""
     rows, base = [], hours[MONOLITH]
     draws = stream(setting.seed, "reproduce.hours").integers(0, len(base), (RESAMPLES, len(base)))
@@ -155,30 +131,3 @@ def _savings(setting: Setting, model: str, hours: Mapping[str, NDArray[np.float6
             what = f"{name}: GPU-hours saved against the autoscaled monolith"
             rows.append(Row(what, model, value, "%", float(low), float(high), said, use, True))
     return rows
-
-
-def _line(samples: Samples) -> dict[str, Any]:
-    """GPUs that take work and requests that wait, by stage, over the day."""
-    found: dict[str, Any] = {"hour": [rounded(each / HOUR_S) for each in samples.time_s]}
-    for group, name in ((ENCODING, "encode"), (PREFILLING, "LLM"), (DECODING, "decode")):
-        rows = samples.of_group(group)
-        if rows.any():
-            found[name] = {
-                "gpus": (samples.ready[:, rows] * samples.gpus[rows]).sum(1).tolist(),
-                "waiting": samples.waiting[:, rows].sum(1).tolist(),
-            }
-    return found
-
-
-def _arrivals(day: Trace, length_h: float) -> dict[str, Any]:
-    """Text and image requests a second in each of LOOKS parts of the day."""
-    width = length_h * HOUR_S / LOOKS
-    place = np.minimum((day.arrival_s // width).astype(np.int64), LOOKS - 1)
-    image = day.images > 0
-    hours = (np.arange(LOOKS) + 0.5) * width / HOUR_S
-    counts = {
-        name: np.bincount(place[rows], minlength=LOOKS) / width for name, rows in (("text", ~image), ("image", image))
-    }
-    return {"hour": [rounded(each) for each in hours]} | {
-        name: [rounded(v) for v in each] for name, each in counts.items()
-    }

@@ -21,6 +21,7 @@ from slackwise.tuning.reproduce.stages import stages
 from slackwise.tuning.reproduce.table import table
 from slackwise.tuning.reproduce.throughput import throughput
 from slackwise.tuning.reproduce.transfer import transfer
+from slackwise.tuning.reproduce.week import week
 
 SEARCH = "search"
 """The experiment that the others get their tuned services from."""
@@ -45,6 +46,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
     "transfer": Experiment("RDMA and TCP", "5.3", transfer),
     "disaggregated": Experiment("On top of prefill/decode disaggregation", "5.3", disaggregated),
     "autoscale": Experiment("A day with an image burst", "5.2", autoscale),
+    "week": Experiment("The week, autoscaled", "none", week),
     "front": Experiment("GPUs against attainment", "none", front),
     "block": Experiment("One head-of-line block", "none", block),
     "table": Experiment("What the paper does not have", "none", table),
