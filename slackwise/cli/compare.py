@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from slackwise.cli.compare_suite import SuiteOptions, run_suite, suite_options
+from slackwise.cli.compare_suite import SuiteOptions, run_suite, suite_options, without_suite
 from slackwise.cli.inputs import Inputs, input_options
 from slackwise.cli.options import check_output, json_option, out_option, print_json, write_json
 from slackwise.cli.progress import working
@@ -84,6 +84,7 @@ def command(
     if options.suite:
         run_suite(inputs, options, metric, resamples, out, as_json)
         return
+    without_suite(click.get_current_context())
     configurations = inputs.configurations(configs)
     _one_model(configurations)
     names = [each.name for each in configurations]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 from rich.table import Table as Drawn
 
 from slackwise.cli.inputs import Inputs
@@ -76,6 +77,13 @@ def suite_options(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(OPTIONS):
         command = option(command)
     return command
+
+
+def without_suite(context: click.Context) -> None:
+    """Raises InputError for an option given that means something with --suite only."""
+    for each in fields(SuiteOptions):
+        if each.name != "suite" and context.get_parameter_source(each.name) == ParameterSource.COMMANDLINE:
+            raise InputError(f"--{each.name.replace('_', '-')} needs --suite")
 
 
 def run_suite(

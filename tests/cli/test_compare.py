@@ -136,6 +136,11 @@ def test_a_required_winner_that_is_not_there_is_exit_code_5(capsys: pytest.Captu
     assert "No winner" in capsys.readouterr().err.splitlines()[-1]
 
 
+def test_options_of_the_suite_are_refused_without_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["compare", "synthetic", "--candidates", "default,tpe@1"]) == 2
+    assert capsys.readouterr().err == "slackwise: --candidates needs --suite\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
