@@ -31,8 +31,8 @@ from slackwise.streams import stream
 from slackwise.traces import fold, synthesize
 
 MODEL, GPU, GPUS, TEXT_INSTANCES = "Llama-3.2-11B-Vision", "A100-80GB", 128, 20
-PARTS_PER_MILLION = 84
-"""Folded so, a million requests of the week keep the text instances busy four fifths of the time."""
+REQUESTS_PER_PART = 1_000_000 / 84
+"""The week folded into parts of so many requests (139 a second) keeps the text instances busy four fifths of the time."""
 
 RANDOM_ROLES = tuple(role for role in ROLES if role not in ("provisioning", "admission"))
 FAULTS = Faults(
@@ -65,7 +65,7 @@ def _value(knob: Any, generator: np.random.Generator) -> Value | None:
 def soak(requests: int, looks: int, events: int, seed: int) -> dict[str, Any]:
     """Run it; what was run. Raises CheckError for a broken invariant."""
     chosen = random_policies(seed)
-    trace = fold(synthesize(seed, rows=requests), PARTS_PER_MILLION)
+    trace = fold(synthesize(seed, rows=requests), max(1, round(requests / REQUESTS_PER_PART)))
     cluster = disaggregated(MODEL, GPU, GPUS, TEXT_INSTANCES)
     began = time.perf_counter()
     simulation = Simulation(trace, Configuration("soak", cluster, chosen, faults=FAULTS), isolated(cluster), seed)

@@ -1,8 +1,9 @@
 """What must hold of a state between any two events; `Simulation.run_until(t, check=True)` asks after each.
 
-Everything that the kernel counts as it goes is counted here again from its lists (recount.py). An invariant is one
-function whose docstring is the sentence it holds; it yields what breaks it. Named invariants follow BLIS, the simulator
-of llm-d (2026).
+Everything that the kernel counts as it goes is counted here again from its lists: recount.py gathers them, once a look
+for all invariants and instances, tally.py adds them up, structure.py looks at the lists themselves. A look costs
+O(requests + instances). An invariant is one function; its docstring is the sentence it holds, it yields what breaks it.
+Named invariants follow BLIS, the simulator of llm-d (2026).
 """
 
 from __future__ import annotations
@@ -15,28 +16,19 @@ import numpy as np
 from slackwise.errors import CheckError
 from slackwise.simulator.fleet import gpus_held
 from slackwise.simulator.overlap import UNDER_WAY
-from slackwise.simulator.recount import (
-    alike,
-    at_work,
-    chunks,
-    decoding,
-    delivered,
+from slackwise.simulator.recount import Recount
+from slackwise.simulator.state import DOWN, DRAINING, FAILURES, OFF, READY, STARTING, State
+from slackwise.simulator.structure import lists_have_room, order_kept
+from slackwise.simulator.tally import (
+    by_instance,
     embeddings,
     facts,
     generated,
     held_by_decodes,
     held_by_prefills,
     held_for_others,
-    kept,
-    leaving,
-    live_jobs,
-    numbers,
-    places,
-    prefilling,
-    queued_jobs,
-    running_jobs,
+    images_cached,
 )
-from slackwise.simulator.state import DOWN, DRAINING, FAILURES, OFF, READY, STARTING, State
 from slackwise.simulator.transfer import FOUND, PART
 
 
@@ -44,8 +36,9 @@ def check(state: State, since_s: float = -np.inf) -> None:
     """Raise CheckError naming the first broken invariant of `state`, which was last looked at at `since_s`."""
     if state.clock[0].now_s < since_s:
         raise CheckError(f"clocks never go back: {since_s} s was followed by {state.clock[0].now_s} s")
+    count = Recount(state)
     for invariant in INVARIANTS:
-        for breach in invariant(state):
+        for breach in invariant(count):
             sentence = (invariant.__doc__ or "").strip().splitlines()[0].rstrip(".")
             raise CheckError(f"{sentence}: {breach}, at {state.clock[0].now_s} s")
 
@@ -58,9 +51,9 @@ def next_event_s(state: State) -> float:
     return float(min(arrival, delivery, state.engines.step_end_s.min()))
 
 
-def requests_conserved(state: State) -> Iterator[str]:
+def requests_conserved(count: Recount) -> Iterator[str]:
     """Every request is in exactly one place: it finishes, or has failed for one reason."""
-    where = places(state)
+    state, where = count.state, count.places()
     times = np.bincount(np.concatenate(list(where.values())), minlength=len(state.requests))
     for request in np.flatnonzero(times != 1):
         yield f"request {request} is in {[name for name, those in where.items() if request in those] or 'none'}"
@@ -73,13 +66,11 @@ def requests_conserved(state: State) -> Iterator[str]:
         yield f"request {request} failed for '{FAILURES[reason[request]]}' at {when_s[request]} s"
 
 
-def jobs_conserved(state: State) -> Iterator[str]:
+def jobs_conserved(count: Recount) -> Iterator[str]:
     """Every encode job is queued, running or travelling once, and the jobs of a request hold its images left."""
-    every = range(len(state.instances))
-    lists = [part for each in every for part in (queued_jobs(state, each), running_jobs(state, each))]
-    lists.append(delivered(state, FOUND))
-    to_do, live = np.concatenate([*lists, numbers([])]), live_jobs(state)
-    done = np.concatenate([delivered(state, PART), live[state.jobs.landed[live] != UNDER_WAY]])
+    state, live = count.state, count.live_jobs
+    to_do = np.concatenate([count.queued_jobs.ident, count.running_jobs.ident, count.delivered(FOUND)])
+    done = np.concatenate([count.delivered(PART), live[state.jobs.landed[live] != UNDER_WAY]])
     times = np.bincount(np.concatenate([to_do, done]), minlength=len(state.jobs))
     times[live] -= 1
     for job in np.flatnonzero(times):
@@ -100,85 +91,86 @@ def _jobs_hold(state: State, jobs: Any, name: str, table: Any, weights: Any, bes
         yield f"{name} of request {request} is {table[name][request]}, its jobs hold {summed[request]}"
 
 
-def memory_within_capacity(state: State) -> Iterator[str]:
+def memory_within_capacity(count: Recount) -> Iterator[str]:
     """The KV cache in use is what its requests hold, and never exceeds the capacity."""
-    for each in range(len(state.instances)):
-        engine = state.engines[each]
-        decodes = int(held_by_decodes(state, each).sum())
-        yield from _unequal(each, "decode_kv_tokens", engine.decode_kv_tokens, decodes)
-        held = decodes + held_by_prefills(state, each) + held_for_others(state, each)
-        yield from _unequal(each, "kv_used_tokens", engine.kv_used_tokens, held)
-        end = engine.kv_used_tokens + (engine.leap_steps * engine.decodes if engine.decoding else 0)
-        if end > state.instances.kv_capacity_tokens[each]:
-            yield f"instance {each} will use {end} of {state.instances.kv_capacity_tokens[each]} tokens"
+    engines, capacity = count.state.engines, count.state.instances.kv_capacity_tokens
+    decodes = held_by_decodes(count)
+    yield from _unequal("decode_kv_tokens", engines.decode_kv_tokens, decodes)
+    yield from _unequal(
+        "kv_used_tokens", engines.kv_used_tokens, decodes + held_by_prefills(count) + held_for_others(count)
+    )
+    end = engines.kv_used_tokens + np.where(engines.decoding != 0, engines.leap_steps * engines.decodes, 0)
+    for each in np.flatnonzero(end > capacity):
+        yield f"instance {each} will use {end[each]} of {capacity[each]} tokens"
 
 
-def encoder_cache_within_capacity(state: State) -> Iterator[str]:
+def encoder_cache_within_capacity(count: Recount) -> Iterator[str]:
     """The encoder cache holds what prefill has yet to use, and never exceeds its capacity by more than one image."""
-    for each in range(len(state.instances)):
-        held, pool = state.engines.encoder_cache_tokens[each], state.pools[state.engines.pool[each]]
-        yield from _unequal(each, "encoder_cache_tokens", held, embeddings(state, each))
-        one = state.progress.images_cached[prefilling(state, each)].sum() == 1
-        if held > pool.encoder_cache_tokens and not one:
-            yield f"instance {each} holds embeddings of {held} of {pool.encoder_cache_tokens} tokens"
+    held, room = count.state.engines.encoder_cache_tokens, _rule(count, "encoder_cache_tokens")
+    yield from _unequal("encoder_cache_tokens", held, embeddings(count))
+    for each in np.flatnonzero((held > room) & (images_cached(count) != 1)):
+        yield f"instance {each} holds embeddings of {held[each]} of {room[each]} tokens"
 
 
-def caches_agree(state: State) -> Iterator[str]:
+def caches_agree(count: Recount) -> Iterator[str]:
     """What an instance keeps for repeats fits its cache, and is in the list of its content and in the order of use."""
-    used = np.ones(len(state.cached), bool)
+    state, used = count.state, np.ones(len(count.state.cached), bool)
     used[state.cached.free[: state.clock[0].free_cached]] = False
     entries = state.cached[used]
-    held = np.bincount(entries.instance, weights=entries.tokens, minlength=len(state.instances))
-    for each in range(len(state.instances)):
-        yield from _unequal(each, "cache_tokens", state.engines.cache_tokens[each], held[each])
-        if held[each] > state.pools.cache_tokens[state.engines.pool[each]]:
-            yield f"instance {each} keeps {held[each]:.0f} tokens, more than its cache holds"
-        if len(kept(state, each)) != (entries.instance == each).sum():
-            yield f"the order of use of instance {each} has {len(kept(state, each))} entries"
-    for request in np.flatnonzero(state.progress.cached >= 0):
-        if len(alike(state, int(request))) != (entries.content == request).sum():
-            yield f"the list of content {request} has {len(alike(state, int(request)))} entries"
+    held, room = by_instance(count, entries.instance, entries.tokens), _rule(count, "cache_tokens")
+    yield from _unequal("cache_tokens", state.engines.cache_tokens, held)
+    for each in np.flatnonzero(held > room):
+        yield f"instance {each} keeps {held[each]:.0f} tokens, more than its cache holds"
+    listed = by_instance(count, count.kept.instance)
+    for each in np.flatnonzero(listed != by_instance(count, entries.instance)):
+        yield f"the order of use of instance {each} has {listed[each]:.0f} entries"
+    alike = np.bincount(count.alike.instance, minlength=len(state.requests))
+    for request in np.flatnonzero(alike != np.bincount(entries.content, minlength=len(state.requests))):
+        yield f"the list of content {request} has {alike[request]} entries"
 
 
-def limits_kept(state: State) -> Iterator[str]:
+def limits_kept(count: Recount) -> Iterator[str]:
     """No step exceeds the sequences, tokens and image tokens that the rules allow."""
-    for each in range(len(state.instances)):
-        engine, pool = state.engines[each], state.pools[state.engines.pool[each]]
-        work, seen = chunks(state, each), state.instances[each]
-        if engine.decodes + engine.in_flight > pool.max_sequences:
-            yield f"instance {each} runs {engine.decodes + engine.in_flight} of {pool.max_sequences} sequences"
-        tokens = int(work.tokens.sum()) + engine.decodes * engine.decoding
-        alone = engine.decodes * engine.decoding if pool.prefill_first == 0 else tokens * (engine.work == 1)
-        if engine.work > 0 and tokens > max(pool.max_step_tokens, alone):
-            yield f"instance {each} takes {tokens} tokens of {pool.max_step_tokens}"
-        jobs = len(running_jobs(state, each))
-        one = jobs == 1 if jobs else at_work(state, each).images.sum() == 1
-        if seen.in_service_image_tokens > pool.encoder_budget_tokens and not one and pool.prefill_first == 0:
-            yield f"instance {each} encodes {seen.in_service_image_tokens} of {pool.encoder_budget_tokens} image tokens"
+    engines = count.state.engines
+    sequences, most = engines.decodes + engines.in_flight, _rule(count, "max_sequences")
+    for each in np.flatnonzero(sequences > most):
+        yield f"instance {each} runs {sequences[each]} of {most[each]} sequences"
+    chunks, at = count.chunks
+    decoded = engines.decodes * engines.decoding
+    tokens, most = by_instance(count, at, chunks.tokens) + decoded, _rule(count, "max_step_tokens")
+    alone = np.where(_rule(count, "prefill_first") == 0, decoded, tokens * (engines.work == 1))
+    for each in np.flatnonzero((engines.work > 0) & (tokens > np.maximum(most, alone))):
+        yield f"instance {each} takes {tokens[each]:.0f} tokens of {most[each]}"
+    yield from _encoder_budgets_kept(count)
 
 
-def records_agree(state: State) -> Iterator[str]:
+def _encoder_budgets_kept(count: Recount) -> Iterator[str]:
+    taken, budget = count.state.instances.in_service_image_tokens, _rule(count, "encoder_budget_tokens")
+    jobs, (work, at) = by_instance(count, count.running_jobs.instance), count.at_work
+    one = np.where(jobs > 0, jobs == 1, by_instance(count, at, work.images) == 1)
+    for each in np.flatnonzero((taken > budget) & ~one & (_rule(count, "prefill_first") == 0)):
+        yield f"instance {each} encodes {taken[each]} of {budget[each]} image tokens"
+
+
+def records_agree(count: Recount) -> Iterator[str]:
     """What policies see of an instance is what its lists say."""
-    for each in range(len(state.instances)):
-        for name, expected in facts(state, each).items():
-            yield from _unequal(each, name, state.instances[name][each], expected)
+    for name, expected in facts(count).items():
+        yield from _unequal(name, count.state.instances[name], expected)
 
 
-def backlogs_agree(state: State) -> Iterator[str]:
+def backlogs_agree(count: Recount) -> Iterator[str]:
     """Every backlog is the predicted time of the work that waits."""
-    seen = state.instances
+    seen = count.state.instances
     tiles, tokens = (
         seen.pending_tiles - seen.in_service_tiles,
         seen.pending_prompt_tokens - seen.in_service_prompt_tokens,
     )
-    expected = tiles * seen.encode_s_per_tile + tokens * seen.prefill_s_per_token
-    for each in np.flatnonzero(seen.backlog_s != expected):
-        yield from _unequal(int(each), "backlog_s", seen.backlog_s[each], expected[each])
+    yield from _unequal("backlog_s", seen.backlog_s, tiles * seen.encode_s_per_tile + tokens * seen.prefill_s_per_token)
 
 
-def requests_agree(state: State) -> Iterator[str]:
+def requests_agree(count: Recount) -> Iterator[str]:
     """What policies see of a request is how far it has come."""
-    requests, progress = state.requests, state.progress
+    requests, progress = count.state.requests, count.state.progress
     left = progress.target_tokens - progress.prefilled_tokens
     for request in np.flatnonzero(requests.prompt_tokens_left != left):
         yield f"prompt_tokens_left of request {request} is {requests.prompt_tokens_left[request]}, not {left[request]}"
@@ -187,9 +179,9 @@ def requests_agree(state: State) -> Iterator[str]:
         yield f"request {request} has {requests.images_left[request]} images and {left[request]} tokens left"
 
 
-def time_moves_on(state: State) -> Iterator[str]:
+def time_moves_on(count: Recount) -> Iterator[str]:
     """Nothing is booked before its time, and every event still to come lies ahead."""
-    now = state.clock[0].now_s
+    state, now = count.state, count.state.clock[0].now_s
     if next_event_s(state) < now:
         yield f"the next event is at {next_event_s(state)} s"
     for name in ("encoded_s", "first_token_s", "finish_s", "failed_s"):
@@ -200,9 +192,10 @@ def time_moves_on(state: State) -> Iterator[str]:
         yield f"the running step of instance {each} began at {state.engines.step_start_s[each]}"
 
 
-def no_token_before_its_cause(state: State) -> Iterator[str]:
+def no_token_before_its_cause(count: Recount) -> Iterator[str]:
     """Arrival, preprocessed, last image encoded, first token, finish: each no earlier than the one before."""
-    ready, progress = np.zeros(len(state.requests)), state.progress
+    state, progress = count.state, count.state.progress
+    ready = np.zeros(len(state.requests))
     ready[state.arrivals.request] = state.arrivals.ready_s
     started, finished = ~np.isnan(progress.first_token_s), ~np.isnan(progress.finish_s)
     kept = (state.requests.images > 0) & (progress.crashes == 0)  # a crash may take the images with it
@@ -223,62 +216,44 @@ def no_token_before_its_cause(state: State) -> Iterator[str]:
             yield f"request {request}: {what}"
 
 
-def tokens_conserved(state: State) -> Iterator[str]:
+def tokens_conserved(count: Recount) -> Iterator[str]:
     """The TBT histogram holds every token after a request's first."""
-    emitted = state.progress.generated.astype(np.int64)
-    for each in range(len(state.instances)):
-        emitted[decoding(state, each)] = generated(state, each, decoding(state, each))
-    for category, tokens in enumerate(state.tbt.tokens.sum(axis=1)):
-        expected = np.maximum(0, emitted - 1)[state.progress.category == category].sum()
-        if tokens != expected:
-            yield f"{tokens} gaps of class {category}, not {expected}"
-    wrong = ~np.isnan(state.progress.finish_s) & (emitted != state.progress.output_tokens)
-    for request in np.flatnonzero(wrong | (emitted > state.progress.output_tokens)):
-        yield f"request {request} has emitted {emitted[request]} of {state.progress.output_tokens[request]} tokens"
+    progress = count.state.progress
+    emitted = progress.generated.astype(np.int64)
+    emitted[count.decoding.ident] = generated(count)
+    gaps = np.bincount(progress.category, np.maximum(0, emitted - 1), len(count.state.tbt))
+    for category, tokens in enumerate(count.state.tbt.tokens.sum(axis=1)):
+        if tokens != gaps[category]:
+            yield f"{tokens} gaps of class {category}, not {gaps[category]:.0f}"
+    wrong = ~np.isnan(progress.finish_s) & (emitted != progress.output_tokens)
+    for request in np.flatnonzero(wrong | (emitted > progress.output_tokens)):
+        yield f"request {request} has emitted {emitted[request]} of {progress.output_tokens[request]} tokens"
 
 
-def work_conserved(state: State) -> Iterator[str]:
+def work_conserved(count: Recount) -> Iterator[str]:
     """No instance is idle while it has work, unless KV caches that others have yet to fetch or images hold it up."""
-    engines = state.engines
+    engines, (prefills, at) = count.state.engines, count.prefilling
     work = engines.queued + engines.queued_jobs + engines.in_flight + engines.decodes + engines.work
-    for each in np.flatnonzero(np.isinf(engines.step_end_s) & (work > 0)):
-        if len(leaving(state, int(each))) > 0 or state.progress.images_missing[prefilling(state, int(each))].any():
-            continue
+    missing = by_instance(count, at, count.state.progress.images_missing[prefills] != 0)
+    held_up = (by_instance(count, count.leaving.instance) > 0) | (missing > 0)
+    for each in np.flatnonzero(np.isinf(engines.step_end_s) & (work > 0) & ~held_up):
         yield f"instance {each} is idle with {engines.queued[each]} waiting and {engines.in_flight[each]} begun"
 
 
-def order_kept(state: State) -> Iterator[str]:
-    """Heaps have their first element on top, and the tournament the next step end."""
-    heaps = {"transfers": state.transfers[: state.clock[0].transfers]}
-    for each in range(len(state.instances)):
-        heaps[f"queue of instance {each}"] = state.queues[each, : state.engines.queued[each]]
-        heaps[f"jobs of instance {each}"] = state.job_queues[each, : state.engines.queued_jobs[each]]
-        heaps[f"decodes of instance {each}"] = state.decodes[each, : state.engines.decodes[each]]
-    for name, heap in heaps.items():
-        child = np.arange(1, len(heap))
-        over, under = heap[(child - 1) // 2], heap[child]
-        if np.any((over.key > under.key) | ((over.key == under.key) & (over.order > under.order))):
-            yield f"the heap of the {name}"
-    first = int(np.argmin(state.engines.step_end_s))
-    if state.matches.winner[1] != first:
-        yield f"instance {state.matches.winner[1]} leads the tournament, not {first}"
-    played = state.matches.key[state.clock[0].leaves :][: len(state.engines)]
-    if np.any(played != state.engines.step_end_s) or state.matches.key[1] != state.engines.step_end_s[first]:
-        yield "the tournament does not know when steps end"
-
-
-def decisions_counted(state: State) -> Iterator[str]:
+def decisions_counted(count: Recount) -> Iterator[str]:
     """Every routing decision is counted once, with a draw of its own."""
+    state = count.state
     drawn, decided, assigned = state.clock[0].draws_used, state.groups.decisions.sum(), state.instances.assigned.sum()
     if not drawn == decided == assigned:
         yield f"{drawn} draws, {decided} decisions, {assigned} assigned"
 
 
-def fleet_kept(state: State) -> Iterator[str]:
+def fleet_kept(count: Recount) -> Iterator[str]:
     """Only ready instances are routed to, whoever is off holds nothing, and the GPUs never exceed the cap."""
-    engines, seen, cap = state.engines, state.instances, state.clock[0].gpu_cap
-    if gpus_held(state) > cap:
-        yield f"{gpus_held(state)} of {cap} GPUs are held"
+    engines, seen = count.state.engines, count.state.instances
+    held, cap = gpus_held(count.state), count.state.clock[0].gpu_cap
+    if held > cap:
+        yield f"{held} of {cap} GPUs are held"
     work = seen.waiting + seen.running + engines.kv_used_tokens + engines.work
     closed = np.isin(engines.status, (OFF, STARTING, DOWN))
     for each in np.flatnonzero(closed & ((work > 0) | np.isfinite(engines.step_end_s))):
@@ -289,8 +264,9 @@ def fleet_kept(state: State) -> Iterator[str]:
         yield f"instance {each} drains, is empty and was not released"
 
 
-def ready_counted(state: State) -> Iterator[str]:
+def ready_counted(count: Recount) -> Iterator[str]:
     """Ready instances are numbered through, and nobody is parked while one is ready."""
+    state = count.state
     for at, group in enumerate(state.groups):
         rows = np.arange(group.first, group.first + group.count)
         ready = rows[state.engines.status[rows] == READY]
@@ -306,7 +282,8 @@ def ready_counted(state: State) -> Iterator[str]:
             yield f"{group.parked} requests are parked at group {at} though {ready.tolist()} are ready"
 
 
-INVARIANTS: tuple[Callable[[State], Iterator[str]], ...] = (
+INVARIANTS: tuple[Callable[[Recount], Iterator[str]], ...] = (
+    lists_have_room,
     requests_conserved,
     jobs_conserved,
     memory_within_capacity,
@@ -328,6 +305,11 @@ INVARIANTS: tuple[Callable[[State], Iterator[str]], ...] = (
 """In the order in which they are asked."""
 
 
-def _unequal(instance: int, name: str, value: float, expected: float) -> Iterator[str]:
-    if value != expected:
-        yield f"{name} of instance {instance} is {value}, not {expected}"
+def _unequal(name: str, values: Any, expected: Any) -> Iterator[str]:
+    for each in np.flatnonzero(values != expected):
+        yield f"{name} of instance {each} is {values[each]}, not {expected[each]:.15g}"
+
+
+def _rule(count: Recount, name: str) -> Any:
+    """What `name` of POOL says to every instance, shape (m,)."""
+    return count.state.pools[name][count.state.engines.pool]

@@ -1,226 +1,190 @@
-"""Where everything is and what it adds up to, taken from a state's lists alone: what its running counts should say."""
+"""Where everything is, taken from a state's lists alone, in one pass for all instances."""
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from slackwise.policies.features import ENCODE, PREFILL
 from slackwise.simulator.state import State
 from slackwise.simulator.transfer import KIND, KIND_BITS, LOST, TO_QUEUE
 
 Numbers = NDArray[np.int64]
 
 
-def queued(state: State, instance: int) -> Numbers:
-    """Requests that wait on an instance."""
-    return numbers(state.queues.ident[instance, : state.engines.queued[instance]])
+class Listed(NamedTuple):
+    """What instances list, instance after instance, each list in its order; int64, shape (entries,) each."""
+
+    ident: Numbers
+    instance: Numbers
 
 
-def queued_jobs(state: State, instance: int) -> Numbers:
-    """Encode jobs that wait on an instance."""
-    return numbers(state.job_queues.ident[instance, : state.engines.queued_jobs[instance]])
+class Recount:
+    """The lists of a state as they stand, each gathered once, when it is first asked for.
+
+    n requests, m instances; a list costs O(m) and its entries, or O(n). Nothing here reads a count that the kernel
+    keeps beside the length of a list.
+    """
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+
+    @cached_property
+    def queued(self) -> Listed:
+        """Requests that wait on an instance."""
+        return _listed(self.state.queues.ident, self.state.engines.queued)
+
+    @cached_property
+    def queued_jobs(self) -> Listed:
+        """Encode jobs that wait on an instance."""
+        return _listed(self.state.job_queues.ident, self.state.engines.queued_jobs)
+
+    @cached_property
+    def prefilling(self) -> Listed:
+        """Requests between the first and the last chunk of their prefill."""
+        return _listed(self.state.slots.in_flight, self.state.engines.in_flight)
+
+    @cached_property
+    def decoding(self) -> Listed:
+        """Requests that decode."""
+        return _listed(self.state.decodes.ident, self.state.engines.decodes)
+
+    @cached_property
+    def at_work(self) -> tuple[Any, Numbers]:
+        """SLOT rows of what encodes or prefills in running steps (requests, and jobs as ~job), and their instances."""
+        instance, place = cells(self.state.engines.work)
+        return self.state.slots[instance, place], instance
+
+    @cached_property
+    def running_jobs(self) -> Listed:
+        """Encode jobs in running steps."""
+        work, instance = self.at_work
+        jobs = work.ident < 0
+        return Listed(~work.ident[jobs], instance[jobs])
+
+    @cached_property
+    def chunks(self) -> tuple[Any, Numbers]:
+        """SLOT rows of the requests that encode or prefill in running steps, and their instances."""
+        work, instance = self.at_work
+        requests = work.ident >= 0
+        return work[requests], instance[requests]
+
+    @cached_property
+    def travelling(self) -> Numbers:
+        """Requests whose embeddings or KV caches are on their way to a queue."""
+        return np.concatenate([self.delivered(TO_QUEUE), self.delivered(LOST)])
+
+    def delivered(self, kind: int) -> Numbers:
+        """Requests, or jobs of a PART or FOUND, of the deliveries of a kind to come."""
+        codes = numbers(self.state.transfers.ident[: self.state.clock[0].transfers])
+        return codes[(codes >= 0) & (codes & KIND == kind)] >> KIND_BITS
+
+    @cached_property
+    def failed(self) -> Numbers:
+        """Requests that were given up."""
+        return np.flatnonzero(self.state.progress.failure != 0)
+
+    @cached_property
+    def parked(self) -> Numbers:
+        """Requests that wait until an instance of their group is ready.
+
+        One that another of its jobs had dropped meanwhile is not counted.
+        """
+        groups, following, found = self.state.groups, self.state.progress.next_parked, []
+        for request, count in zip(groups.parked_first.tolist(), groups.parked.tolist(), strict=True):
+            for _ in range(count):
+                found.append(request)
+                request = int(following[request])
+        waiting = numbers(found)
+        return waiting[self.state.progress.failure[waiting] == 0]
+
+    @cached_property
+    def leaving(self) -> Listed:
+        """Requests that an instance has prefilled and whose KV caches it still holds for another."""
+        holder = self.state.progress.holder
+        requests = np.flatnonzero(holder >= 0)
+        return Listed(requests, numbers(holder[requests]))
+
+    @cached_property
+    def live_jobs(self) -> Numbers:
+        """Encode jobs that are queued, running or, with overlap, not yet there without a gap."""
+        live = np.ones(len(self.state.jobs), bool)
+        live[self.state.jobs.free[: self.state.clock[0].free_jobs]] = False
+        return np.flatnonzero(live)
+
+    @cached_property
+    def encoding(self) -> Numbers:
+        """Requests with jobs that are not queued for prefill yet, nor parked, nor given up."""
+        begun = np.concatenate([self.queued.ident, self.prefilling.ident, self.parked])
+        requests = np.setdiff1d(numbers(self.state.jobs.request[self.live_jobs]), begun)
+        return requests[self.state.progress.failure[requests] == 0]
+
+    @cached_property
+    def waiting(self) -> Listed:
+        """Requests that wait on an instance or are on their way there."""
+        sent = np.concatenate([self.travelling, self.encoding])
+        to = numbers(self.state.progress.instance[sent])
+        routed = to >= 0
+        return joined(self.queued, Listed(sent[routed], to[routed]))
+
+    def places(self) -> dict[str, Numbers]:
+        """Requests by where they are."""
+        return {
+            "failed": self.failed,
+            "future": numbers(self.state.arrivals.request[self.state.clock[0].next_arrival :]),
+            "encoding": self.encoding,
+            "travelling": self.travelling,
+            "parked": self.parked,
+            "finished": np.flatnonzero(~np.isnan(self.state.progress.finish_s)),
+            "queued": self.queued.ident,
+            "prefilling": self.prefilling.ident,
+            "decoding": self.decoding.ident,
+        }
+
+    @cached_property
+    def kept(self) -> Listed:
+        """Rows of the cache by the order of use of their instance."""
+        return chains(self.state.engines.oldest, self.state.cached.newer)
+
+    @cached_property
+    def alike(self) -> Listed:
+        """Rows of the cache by the list of their content, whose first request stands in place of the instance."""
+        return chains(self.state.progress.cached, self.state.cached.alike)
 
 
-def running_jobs(state: State, instance: int) -> Numbers:
-    """Encode jobs in the running step."""
-    idents = numbers(at_work(state, instance).ident)
-    return ~idents[idents < 0]
+def cells(lengths: Any) -> tuple[Numbers, Numbers]:
+    """Row and column of each element of lists of `lengths`, one list a row."""
+    row = np.repeat(np.arange(len(lengths)), lengths)
+    return row, np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
 
 
-def prefilling(state: State, instance: int) -> Numbers:
-    """Requests between the first and the last chunk of their prefill."""
-    return numbers(state.slots.in_flight[instance, : state.engines.in_flight[instance]])
-
-
-def decoding(state: State, instance: int) -> Numbers:
-    """Requests that decode."""
-    return numbers(state.decodes.ident[instance, : state.engines.decodes[instance]])
-
-
-def at_work(state: State, instance: int) -> Any:
-    """SLOT rows of what encodes or prefills in the running step: requests, and jobs as ~job."""
-    return state.slots[instance, : state.engines.work[instance]]
-
-
-def chunks(state: State, instance: int) -> Any:
-    """SLOT rows of the requests that encode or prefill in the running step."""
-    work = at_work(state, instance)
-    return work[work.ident >= 0]
-
-
-def travelling(state: State) -> Numbers:
-    """Requests whose embeddings or KV caches are on their way to a queue."""
-    return np.concatenate([delivered(state, TO_QUEUE), delivered(state, LOST)])
-
-
-def delivered(state: State, kind: int) -> Numbers:
-    """Requests, or jobs of a PART, of the deliveries of a kind to come."""
-    codes = numbers(state.transfers.ident[: state.clock[0].transfers])
-    return codes[(codes >= 0) & (codes & KIND == kind)] >> KIND_BITS
-
-
-def parked(state: State, group: int) -> Numbers:
-    """Requests that wait until an instance of a group is ready, first come first."""
-    found, request = [], int(state.groups.parked_first[group])
-    for _ in range(int(state.groups.parked[group])):
-        found.append(request)
-        request = int(state.progress.next_parked[request])
-    return numbers(found)
-
-
-def leaving(state: State, instance: int) -> Numbers:
-    """Requests that an instance has prefilled and whose KV caches it still holds for another."""
-    return np.flatnonzero(state.progress.holder == instance)
-
-
-def live_jobs(state: State) -> Numbers:
-    """Encode jobs that are queued, running or, with overlap, not yet there without a gap."""
-    live = np.ones(len(state.jobs), bool)
-    live[state.jobs.free[: state.clock[0].free_jobs]] = False
-    return np.flatnonzero(live)
-
-
-def encoding(state: State) -> Numbers:
-    """Requests with jobs that are not queued for prefill yet, nor parked, nor given up."""
-    every = range(len(state.instances))
-    begun = [part for each in every for part in (queued(state, each), prefilling(state, each))]
-    begun += [waiting_for_fleet(state), np.flatnonzero(state.progress.failure != 0)]
-    return np.setdiff1d(numbers(state.jobs.request[live_jobs(state)]), np.concatenate(begun))
-
-
-def waiting_for_fleet(state: State) -> Numbers:
-    """Requests that are parked; one that another of its jobs had dropped meanwhile is not counted."""
-    found = np.concatenate([parked(state, group) for group in range(len(state.groups))])
-    return numbers(found[state.progress.failure[found] == 0])
-
-
-def places(state: State) -> dict[str, Numbers]:
-    """Requests by where they are."""
-    found = {
-        "failed": np.flatnonzero(state.progress.failure != 0),
-        "future": state.arrivals.request[state.clock[0].next_arrival :],
-        "encoding": encoding(state),
-        "travelling": travelling(state),
-        "parked": waiting_for_fleet(state),
-        "finished": np.flatnonzero(~np.isnan(state.progress.finish_s)),
-    }
-    for name, of in (("queued", queued), ("prefilling", prefilling), ("decoding", decoding)):
-        found[name] = np.concatenate([of(state, each) for each in range(len(state.instances))])
-    return {name: numbers(requests) for name, requests in found.items()}
-
-
-def held_by_decodes(state: State, instance: int) -> Numbers:
-    """KV tokens of each running decode."""
-    requests = decoding(state, instance)
-    progress = state.progress[requests]
-    since = generated(state, instance, requests) - progress.generated
-    return numbers(progress.target_tokens + since + progress.image_kv_tokens)
-
-
-def held_by_prefills(state: State, instance: int) -> int:
-    """KV tokens of the unfinished prefills, those of the running step included."""
-    tokens = {int(work.ident): int(work.tokens) for work in chunks(state, instance)}
-    progress = state.progress[prefilling(state, instance)]
-    own = progress.prefilled_tokens + [tokens.get(int(each), 0) for each in prefilling(state, instance)]
-    return int(own.sum() + progress.image_kv_tokens[own > 0].sum())
-
-
-def held_for_others(state: State, instance: int) -> int:
-    """KV tokens of prefilled requests that decode elsewhere."""
-    progress = state.progress[leaving(state, instance)]
-    return int(progress.target_tokens.sum() + progress.image_kv_tokens.sum())
-
-
-def embeddings(state: State, instance: int) -> int:
-    """Tokens in the encoder cache, those of the running step included."""
-    there = prefilling(state, instance)
-    return int((state.progress.images_cached[there] * state.requests.tokens_per_image[there]).sum())
-
-
-def kept(state: State, instance: int) -> Numbers:
-    """Entries of an instance's cache, oldest first."""
-    found, at = [], int(state.engines.oldest[instance])
-    while at >= 0:
+def chains(heads: Any, following: Any) -> Listed:
+    """What linked lists hold, and the index of each one's head; -1 ends a list, a loop is left after a lap."""
+    lists = np.flatnonzero(heads >= 0)
+    at, found, of = numbers(heads[lists]), [numbers([])], [numbers([])]
+    for _ in range(len(following)):
+        if len(at) == 0:
+            break
         found.append(at)
-        at = int(state.cached.newer[at])
-    return numbers(found)
+        of.append(lists)
+        at = numbers(following[at])
+        at, lists = at[at >= 0], lists[at >= 0]
+    return Listed(np.concatenate(found), np.concatenate(of))
 
 
-def alike(state: State, content: int) -> Numbers:
-    """Entries of one content."""
-    found, at = [], int(state.progress.cached[content])
-    while at >= 0:
-        found.append(at)
-        at = int(state.cached.alike[at])
-    return numbers(found)
-
-
-def generated(state: State, instance: int, requests: Numbers) -> Numbers:
-    """Tokens that running decodes have emitted; `progress.generated` is as of their last start."""
-    progress = state.progress[requests]
-    return numbers(progress.output_tokens - (progress.finish_step - state.engines.decode_steps[instance]))
-
-
-def facts(state: State, instance: int) -> dict[str, float]:
-    """Counts of an instance, by feature of INSTANCE: its encode jobs and its requests together."""
-    counted = [job_facts(state, instance), request_facts(state, instance), prefill_facts(state, instance)]
-    names = dict.fromkeys(name for each in counted for name in each)
-    return {name: sum(each.get(name, 0) for each in counted) for name in names}
-
-
-def job_facts(state: State, instance: int) -> dict[str, float]:
-    """What encode jobs add."""
-    waiting, running = queued_jobs(state, instance), running_jobs(state, instance)
-    served, pending = (state.jobs[jobs] for jobs in (running, np.concatenate([waiting, running])))
-    tokens, tiles = state.requests.tokens_per_image, state.requests.tiles_per_image
-    return {
-        "waiting": len(waiting),
-        "running": len(running),
-        "pending_images": pending.images.sum(),
-        "pending_image_tokens": (pending.images * tokens[pending.request]).sum(),
-        "pending_tiles": (pending.images * tiles[pending.request]).sum(),
-        "in_service_image_tokens": (served.images * tokens[served.request]).sum(),
-        "in_service_tiles": (served.images * tiles[served.request]).sum(),
-    }
-
-
-def request_facts(state: State, instance: int) -> dict[str, float]:
-    """What requests add, whatever they come for."""
-    waiting, begun, work = waiting_at(state, instance), prefilling(state, instance), chunks(state, instance)
-    return {
-        "waiting": len(waiting),
-        "running": len(begun) + state.engines.decodes[instance],
-        "in_service_prompt_tokens": work.tokens.sum(),
-        "in_service_image_tokens": (work.images * state.requests.tokens_per_image[work.ident]).sum(),
-        "in_service_tiles": (work.images * state.requests.tiles_per_image[work.ident]).sum(),
-    }
-
-
-def prefill_facts(state: State, instance: int) -> dict[str, float]:
-    """What prompts to compute add."""
-    if not state.instances.stages[instance] & PREFILL:
-        return {}
-    there = np.concatenate([waiting_at(state, instance), prefilling(state, instance)])
-    requests, progress = state.requests[there], state.progress[there]
-    images_left = requests.images_left * bool(state.instances.stages[instance] & ENCODE)
-    return {
-        "pending_text_tokens": requests.text_tokens.sum(),
-        "pending_image_tokens": requests.image_tokens.sum(),
-        "pending_prompt_tokens": (progress.target_tokens - progress.prefilled_tokens).sum(),
-        "pending_images": images_left.sum(),
-        "pending_tiles": (images_left * requests.tiles_per_image).sum(),
-    }
-
-
-def waiting_at(state: State, instance: int) -> Numbers:
-    """Requests that wait on an instance or are on their way there."""
-    sent = np.concatenate([travelling(state), encoding(state)])
-    return np.concatenate([queued(state, instance), sent[state.progress.instance[sent] == instance]])
+def joined(*lists: Listed) -> Listed:
+    """All of several lists."""
+    return Listed(np.concatenate([each.ident for each in lists]), np.concatenate([each.instance for each in lists]))
 
 
 def numbers(values: Any) -> Numbers:
     """int64, shape (n,)."""
     return np.asarray(values, np.int64)
+
+
+def _listed(table: Any, lengths: Any) -> Listed:
+    """The first `lengths` of each row."""
+    instance, place = cells(lengths)
+    return Listed(numbers(table[instance, place]), instance)

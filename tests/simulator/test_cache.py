@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -10,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slackwise.errors import InputError
+from slackwise.errors import CheckError, InputError
 from slackwise.policies.features import REQUEST
 from slackwise.simulator import Cluster, Simulation, result_of
-from slackwise.simulator.state import records
+from slackwise.simulator.invariants import check
+from slackwise.simulator.state import State, records
 from slackwise.simulator.workload import contents
 from tests.simulator.cases import CROSS_ATTENTION, DECODER_ONLY, OBJECTIVES, apart, configuration, monolith, trace_of
 from tests.simulator.test_by_hand import Rows, encode_s, prefill_s, times
@@ -134,3 +136,40 @@ def test_a_request_repeats_the_first_of_a_chain_of_alike_ones(
 def test_a_negative_size_is_refused(name: str) -> None:
     with pytest.raises(InputError, match=f"{name} of a cluster must be finite and not negative: -1"):
         replace(apart(), **{name: -1})  # type: ignore[arg-type]
+
+
+def count_a_token_too_many(state: State) -> None:
+    state.engines.cache_tokens[0] += 1
+
+
+def shrink_the_cache(state: State) -> None:
+    state.pools.cache_tokens[0] = 1
+
+
+def forget_the_oldest(state: State) -> None:
+    state.engines.oldest[0] = -1
+
+
+def use_in_a_circle(state: State) -> None:
+    state.cached.newer[state.engines.newest[0]] = state.engines.oldest[0]
+
+
+def forget_a_content(state: State) -> None:
+    state.progress.cached[0] = -1
+
+
+@pytest.mark.parametrize(
+    ("corrupt", "said"),
+    [
+        (count_a_token_too_many, "cache_tokens of instance 0 is 5121, not 5120"),
+        (shrink_the_cache, "instance 0 keeps 5120 tokens, more than its cache holds"),
+        (forget_the_oldest, "the order of use of instance 0 has 0 entries"),
+        (use_in_a_circle, "the order of use of instance 0 has [0-9]{3,} entries"),
+        (forget_a_content, "the list of content 0 has 0 entries"),
+    ],
+)
+def test_a_cache_that_does_not_hold_what_its_lists_say_is_named(corrupt: Callable[[State], None], said: str) -> None:
+    state = served(SAME, keeping(apart(DECODER_ONLY), embedding_cache_tokens=10**6)).state
+    corrupt(state)
+    with pytest.raises(CheckError, match=said):
+        check(state)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from slackwise.errors import CheckError
 from slackwise.simulator import Simulation
 from slackwise.simulator.invariants import INVARIANTS, check, next_event_s, ready_counted
-from slackwise.simulator.recount import places
+from slackwise.simulator.recount import Numbers, Recount
 from slackwise.simulator.state import DRAINING, OFF, State
 from slackwise.simulator.transfer import KIND_BITS, TO_QUEUE
 from tests.simulator.cases import (
@@ -66,6 +66,10 @@ def test_every_invariant_holds_after_every_event_of_random_cases(shape: Shape, t
     assert simulation.served
 
 
+def places(state: State) -> dict[str, Numbers]:
+    return Recount(state).places()
+
+
 def busy_simulation() -> Simulation:
     """A simulation at a time at which every place has requests in it (none parked or failed); all invariants hold."""
     generator = np.random.default_rng(3)
@@ -113,7 +117,15 @@ def count_a_finish_too_many(state: State) -> None:
 
 
 def lose_a_job(state: State) -> None:
-    state.engines.queued_jobs[int(np.argmax(state.engines.queued_jobs[:2]))] -= 1
+    state.engines.work[int(np.argmax(state.engines.work[:2]))] -= 1
+
+
+def queue_less_than_nothing(state: State) -> None:
+    state.engines.queued_jobs[1] = -1
+
+
+def queue_more_than_there_is_room(state: State) -> None:
+    state.engines.queued[2] = state.queues.shape[1] + 1
 
 
 def arrive_before_time(state: State) -> None:
@@ -234,6 +246,8 @@ CORRUPTIONS = {
     lose_a_waiting_request: "exactly one place.*request .* is in none",
     put_a_request_in_two_places: "exactly one place.*request .* is in ",
     count_a_finish_too_many: "counted as finished",
+    queue_less_than_nothing: r"Every list is between empty and as long as its room: queued_jobs\[1\] is -1",
+    queue_more_than_there_is_room: r"as long as its room: queued\[2\] is 4100, its room 4099",
     lose_a_job: "encode job is queued, running or travelling once",
     llm_engine("encoder_cache_tokens", 1): "encoder_cache_tokens of instance 2 is 1, not 0",
     arrive_before_time: "ready before it arrived",
@@ -300,7 +314,7 @@ def test_an_empty_instance_that_drains_and_is_kept_is_named() -> None:
 def test_a_request_that_is_parked_though_an_instance_is_ready_is_named() -> None:
     state = quiet_simulation().state
     state.groups.parked[1], state.groups.parked_first[1], state.groups.parked_last[1] = 1, 1, 1
-    assert list(ready_counted(state)) == ["1 requests are parked at group 1 though [0] are ready"]
+    assert list(ready_counted(Recount(state))) == ["1 requests are parked at group 1 though [0] are ready"]
 
 
 def test_a_clock_that_goes_back_is_named() -> None:
