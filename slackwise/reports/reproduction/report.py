@@ -80,10 +80,11 @@ def _experiment(name: str, document: Mapping[str, Any]) -> list[Card]:
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
     heads = ("number", "case", "ours [95 %]", "paper", "ours / paper", "")
-    return table(heads, [_cells(row) for row in rows])
+    return table(heads, [cells(row) for row in rows])
 
 
-def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """A row of a finding for people: number, case, ours, the paper's, their ratio, a note."""
     unit = "" if row["unit"] == "-" else f" {row['unit']}"
     paper = "" if row["paper"] is None else f"{row['paper']:g}{unit}"
     ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"

@@ -1,0 +1,68 @@
+"""Put the tables of benchmarks/modserve/results into docs/reproduction.md, each under its heading."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from slackwise.files import write_text
+from slackwise.reports.reproduction.report import cells
+from slackwise.tuning.reproduce.catalogue import EXPERIMENTS
+
+ROOT = Path(__file__).parents[1]
+PAGE, RESULTS = ROOT / "docs" / "reproduction.md", ROOT / "benchmarks" / "modserve" / "results"
+
+Rows = Sequence[Sequence[str]]
+
+
+def experiments() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each experiment's name and finding."""
+    for name in EXPERIMENTS:
+        yield name, json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))["finding"]
+
+
+def beside() -> Rows:
+    """Numbers that the paper has too."""
+    return [(name, *cells(row)) for name, each in experiments() for row in each["rows"] if row["paper"] is not None]
+
+
+def goals() -> Rows:
+    """Every goal."""
+    return [(goal["what"], goal["verdict"], goal["by"]) for _, each in experiments() for goal in each["goals"]]
+
+
+def own() -> Rows:
+    """The main numbers that the paper does not have."""
+    rows = [(name, row) for name, each in experiments() for row in each["rows"] if row["main"] and row["paper"] is None]
+    return [(name, *cells(row)[:3]) for name, row in rows]
+
+
+TABLES = {
+    "Beside the paper": (("experiment", "number", "case", "ours [95 %]", "paper", "ours / paper", "note"), beside),
+    "Goals": (("goal", "verdict", "numbers"), goals),
+    "What the paper does not have": (("experiment", "number", "case", "ours [95 %]"), own),
+}
+
+
+def markdown(heads: Sequence[str], rows: Rows) -> str:
+    """A table."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "".join(f"| {' | '.join(each)} |\n" for each in lines)
+
+
+def main() -> None:
+    """Replace the table under each heading."""
+    text = PAGE.read_text(encoding="utf-8")
+    for heading, (heads, rows) in TABLES.items():
+        pattern = re.compile(rf"(### {heading}\n\n(?:[^|\n].*\n|\n)*)(?:\|.*\n)+")
+        text, count = pattern.subn(lambda found, made=markdown(heads, rows()): found[1] + made, text)
+        if count != 1:
+            raise SystemExit(f"{PAGE.name} has no table under '{heading}'")
+    write_text(PAGE, text)
+
+
+if __name__ == "__main__":
+    main()
