@@ -4,7 +4,7 @@
 
 Every invariant (simulator/invariants.py) is asked for at `--looks` random times of the run, there after each of
 `--events` events in a row, and at the end. Looking after every event of such a run would take days; tests do that for
-small ones. A look takes 5 s at ten million requests, which take 7 GB. Every round has policies and arrivals of its own.
+small ones. A look takes 5 s at ten million requests (6.5 GB). Every round has policies and arrivals of its own.
 Policies that cannot serve the full load get half of it, a quarter and so on (policies_and_parts). Prints what was run,
 and exits with 5 if an invariant is broken.
 """
