@@ -18,6 +18,8 @@ SAME = ("gpu", "model", "engine", "tensor_parallel")
 """Columns that, where present, must hold a single value: a fit describes one instance."""
 
 FEWEST_ROWS = 12
+MOST = 1e15
+"""More than any engine counts, and little enough for products of two to be numbers."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,8 @@ def read_steps(path: Path) -> Steps:
 
     `context_tokens` is summed over the decodes of the step. `prompts` prompts share `prompt_tokens` equally, each after
     `prompt_done_tokens` computed before. Raises InputError with the line and the reason: an unreadable file, missing
-    columns, a value that is no number or negative, seconds that are not positive, images without tiles or tiles
-    without images, empty steps, mixed GPUs (models, engines), fewer than FEWEST_ROWS rows.
+    columns, a value that is no number, negative or above MOST, seconds that are not positive, images without tiles or
+    tiles without images, empty steps, mixed GPUs (models, engines), fewer than FEWEST_ROWS rows.
     """
     table = _read(path)
     columns = {name: _numbers(path, table, name) for name in REQUIRED}
@@ -88,6 +90,7 @@ def _numbers(path: Path, table: pd.DataFrame, name: str) -> NDArray[np.float64]:
     values = pd.to_numeric(table[name], errors="coerce").to_numpy(float)
     _refuse(path, table[name].isna().to_numpy(), lambda row: f"{name} is missing")
     _refuse(path, ~np.isfinite(values), lambda row: f"{name} is not a number: {table[name].iloc[row]!r}")
+    _refuse(path, values > MOST, lambda row: f"{name} is at most {MOST:g}, not {values[row]:g}")
     if name == "seconds":
         _refuse(path, values <= 0, lambda row: f"seconds must be positive, not {values[row]:g}")
     else:
