@@ -58,7 +58,8 @@ def main() -> None:
     text = PAGE.read_text(encoding="utf-8")
     for heading, (heads, rows) in TABLES.items():
         pattern = re.compile(rf"(### {heading}\n\n(?:[^|\n].*\n|\n)*)(?:\|.*\n)+")
-        text, count = pattern.subn(lambda found, made=markdown(heads, rows()): found[1] + made, text)
+        table = markdown(heads, rows())
+        text, count = pattern.subn(lambda found, made=table: found[1] + made, text)
         if count != 1:
             raise SystemExit(f"{PAGE.name} has no table under '{heading}'")
     write_text(PAGE, text)
