@@ -19,7 +19,7 @@ from slackwise.cli.study_progress import study_bars
 @click.option("--only", multiple=True, metavar="NAME", help="An experiment; may be given several times.")
 @click.option("--gpus", default=128, show_default=True, help="The large fleet; the other fleets are parts of it.")
 @click.option("--minutes", default=10.0, show_default=True, help="Length of the windows that are judged.")
-@click.option("--trials", default=100, show_default=True, help="Trials of each search.")
+@click.option("--trials", default=150, show_default=True, help="Trials of each search.")
 @click.option("--slo-factor", type=click.FloatRange(0, min_open=True), default=5.0, show_default=True)
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes. [default: usable cores]")
 @click.option("--list", "listed", is_flag=True, help="Name the experiments and do nothing.")

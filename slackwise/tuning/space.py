@@ -20,11 +20,14 @@ from slackwise.simulator.presets import MODSERVE_TEXT_SHARE, TENSOR_PARALLEL
 from slackwise.tuning.search_space import ENCODER_CHOICES, LLM_CHOICES
 
 MONOLITH, APART = "monolith", "E+PD"
-TOPOLOGY, TEXT_SHARE, LOTS = "topology", "text_share", "lots_of_4_gpus"
-"""Parameters of the layout: LLM instances of TP-4 have a share of the GPUs, encoders of TP-1 the rest."""
+TOPOLOGY, TEXT_SHARE, LOTS, ENCODER_TP = "topology", "text_share", "lots_of_4_gpus", "encoder_tp"
+"""Parameters of the layout: LLM instances of TP-4 have a share of the GPUs, encoders the rest."""
+
+ENCODER_TPS = ("1", "2", "4")
+"""GPUs of an encoder: more encode an image sooner, and fewer images a GPU-second."""
 
 LAYOUT = "layout"
-"""What is searched besides roles: the topology and the ratio of LLM instances to encoders."""
+"""What is searched besides roles: the topology and the ratio of LLM instances to encoders. ENCODER_TP is a part too."""
 
 CHOICES = {role: tuple(choices) for role, choices in {**LLM_CHOICES, **ENCODER_CHOICES}.items()}
 """Role -> the policies that are searched if nothing else is said."""
@@ -59,7 +62,7 @@ OFF = "off"
 
 @dataclass(frozen=True)
 class Space:
-    """What may be changed of `start`: policies of `roles`, the layout, and with `sizes` how many of the GPUs are used.
+    """What may be changed of `start`: policies of `roles`, the layout, GPUs of an encoder, how many GPUs are used.
 
     Raises InputError for an unknown role or policy, or a layout that the cluster does not have.
     """
@@ -68,6 +71,7 @@ class Space:
     roles: Mapping[str, tuple[str, ...]]
     layout: bool = True
     sizes: bool = False
+    encoder_tp: bool = False
 
     def __post_init__(self) -> None:
         for role, names in self.roles.items():
@@ -75,7 +79,7 @@ class Space:
                 raise unknown("role", role, ROLES)
             for name in names:
                 find(ROLES[role], name)
-        if self.layout or self.sizes:
+        if self.layout or self.sizes or self.encoder_tp:
             _check_layout(self.start.cluster)
         if not self.parameters:
             raise InputError("there is nothing to search: no role, no layout")
@@ -105,15 +109,21 @@ class Space:
     def starts(self) -> tuple[dict[str, Value], ...]:
         """The values of the first trials: the start, and with encoders apart each of KNOWN, as far as the space has it.
 
-        In ModServe's ratio, on all GPUs or on SIZES of them; what KNOWN does not name stays as in the start.
+        In ModServe's ratio, on all GPUs or on SIZES of them, with encoders of every TP that is searched; what KNOWN
+        does not name stays as in the start.
         """
         if TOPOLOGY not in self.parameters:
             return (self.defaults,)
         lots = self.start.cluster.gpus // TENSOR_PARALLEL
         sizes = dict.fromkeys(max(2, round(share * lots)) for share in (SIZES if self.sizes else SIZES[:1]))
         apart: dict[str, Value] = {TOPOLOGY: APART, TEXT_SHARE: MODSERVE_TEXT_SHARE}
-        wanted = [apart | {LOTS: size} | known for size in sizes for known in KNOWN]
+        layouts = [apart | {LOTS: size, ENCODER_TP: each} for size in sizes for each in self._encoder_tps]
+        wanted = [layout | known for layout in layouts for known in KNOWN]
         return (self.defaults, *({**self.defaults, **self._possible(each)} for each in wanted))
+
+    @property
+    def _encoder_tps(self) -> tuple[str, ...]:
+        return ENCODER_TPS if ENCODER_TP in self.parameters else (str(_encoder_tp(self.start.cluster)),)
 
     def _possible(self, values: Mapping[str, Value]) -> dict[str, Value]:
         """Those of `values` that the parameters allow."""
@@ -134,7 +144,7 @@ class Space:
         cluster = self._cluster(values)
         found = {name: values[name] for name in self._layout_parameters() if name in values}
         if cluster.topology == MONOLITH:
-            found.pop(TEXT_SHARE, None)
+            found = {name: value for name, value in found.items() if name not in (TEXT_SHARE, ENCODER_TP)}
         for role in self._deciding(cluster):
             choice = self._choice(role, values)
             found |= {role: choice.name} | {f"{role}.{knob}": value for knob, value in choice.knobs.items()}
@@ -167,25 +177,30 @@ class Space:
             usual = cluster.pools[-1].instances / lots if apart else 0.5
             if lots > 2:
                 found[TEXT_SHARE] = Range(0.0, 1.0, usual)
+        if self.encoder_tp and lots > 1 and (self.layout or cluster.topology == APART):
+            found[ENCODER_TP] = Choice(ENCODER_TPS, str(_encoder_tp(cluster)))
         return found
 
     def _cluster(self, values: Mapping[str, Value]) -> Cluster:
         cluster = self.start.cluster
-        if not (self.layout or self.sizes):
+        if not (self.layout or self.sizes or self.encoder_tp):
             return cluster
         lots = int(values.get(LOTS, cluster.gpus // TENSOR_PARALLEL))  # type: ignore[arg-type]
         engine, encoder = cluster.pools[-1].engine, cluster.pools[0].engine
         if values.get(TOPOLOGY, cluster.topology) == MONOLITH or lots < 2:
             return replace(cluster, pools=(Pool("EPD", lots, TENSOR_PARALLEL, engine),))
-        share = float(values.get(TEXT_SHARE, 0.5))  # type: ignore[arg-type]
+        usual = cluster.pools[-1].instances / (cluster.gpus // TENSOR_PARALLEL) if cluster.topology == APART else 0.5
+        share = float(values.get(TEXT_SHARE, usual))  # type: ignore[arg-type]
         text = min(max(1, round(share * lots)), lots - 1)
         encoder = encoder if cluster.topology == APART else "transformers"
-        pools = disaggregated(cluster.model, cluster.gpu, lots * TENSOR_PARALLEL, text, engine, encoder).pools
+        encoder_tp = int(values.get(ENCODER_TP, _encoder_tp(cluster)))  # type: ignore[arg-type]
+        gpus = lots * TENSOR_PARALLEL
+        pools = disaggregated(cluster.model, cluster.gpu, gpus, text, engine, encoder, encoder_tp).pools
         return replace(cluster, pools=pools)
 
 
 def space_of(start: Configuration, texts: Sequence[str] = (), sizes: bool = False) -> Space:
-    """The space that `--search` describes: `layout`, `role` with its usual policies, `role=a|b`, or `role=all`.
+    """The space that `--search` describes: `layout`, `encoder_tp`, `role` (its usual policies), `role=a|b`, `role=all`.
 
     Nothing given means the layout, if the cluster has one, and every role of CHOICES. Raises InputError as Space does.
     """
@@ -194,11 +209,11 @@ def space_of(start: Configuration, texts: Sequence[str] = (), sizes: bool = Fals
     roles: dict[str, tuple[str, ...]] = {}
     for text in (each.strip() for each in texts):
         role, equals, names = text.partition("=")
-        if text != LAYOUT and role not in ROLES:
-            raise unknown("part of the space", role, [LAYOUT, *ROLES])
-        if text != LAYOUT:
+        if text not in (LAYOUT, ENCODER_TP) and role not in ROLES:
+            raise unknown("part of the space", role, [LAYOUT, ENCODER_TP, *ROLES])
+        if text not in (LAYOUT, ENCODER_TP):
             roles[role] = _named(role, names) if equals else CHOICES.get(role, _named(role, "all"))
-    return Space(start, roles, LAYOUT in texts, sizes)
+    return Space(start, roles, LAYOUT in texts, sizes, ENCODER_TP in texts)
 
 
 def _named(role: str, names: str) -> tuple[str, ...]:
@@ -209,18 +224,24 @@ def _named(role: str, names: str) -> tuple[str, ...]:
 
 def _has_layout(cluster: Cluster) -> bool:
     sizes = {pool.stages: pool.tensor_parallel for pool in cluster.pools}
-    known = sizes in ({"EPD": TENSOR_PARALLEL}, {"E": 1, "PD": TENSOR_PARALLEL})
+    apart = [{"E": int(each), "PD": TENSOR_PARALLEL} for each in ENCODER_TPS]
+    known = sizes in ({"EPD": TENSOR_PARALLEL}, *apart)
     simple = isinstance(cluster.placement, str) and all(
         pool.most is None and pool.gpu is None for pool in cluster.pools
     )
     return known and simple and len(cluster.pools) == len(sizes) and cluster.gpus % TENSOR_PARALLEL == 0
 
 
+def _encoder_tp(cluster: Cluster) -> int:
+    return cluster.pools[0].tensor_parallel if cluster.topology == APART else 1
+
+
 def _check_layout(cluster: Cluster) -> None:
     if not _has_layout(cluster):
         raise InputError(
             f"the layout is searched from monoliths of TP-{TENSOR_PARALLEL}, or LLM instances of TP-{TENSOR_PARALLEL} "
-            f"beside encoders of TP-1, in lots of {TENSOR_PARALLEL} GPUs: not from {cluster.describe()}"
+            f"beside encoders of TP-{', TP-'.join(ENCODER_TPS)}, in lots of {TENSOR_PARALLEL} GPUs: "
+            f"not from {cluster.describe()}"
         )
 
 

@@ -14,7 +14,7 @@ from slackwise.policies.knobs import Choice
 from slackwise.policies.registry import find
 from slackwise.simulator import Configuration, disaggregated, preset
 from slackwise.tuning.samplers import SAMPLERS, distributions, read, written
-from slackwise.tuning.space import CHOICES, LAYOUT, TEXT_SHARE, TOPOLOGY, Space, space_of
+from slackwise.tuning.space import CHOICES, ENCODER_TP, LAYOUT, TEXT_SHARE, TOPOLOGY, Space, space_of
 
 TODAY = preset("vllm", "InternVL2.5-26B")
 MODSERVE = preset("modserve", "InternVL2.5-26B")
@@ -50,6 +50,19 @@ def test_known_rules_are_tried_on_fewer_gpus_where_sizes_are_searched() -> None:
     tried = [space.configuration(each).cluster for each in space.starts]
     assert [each.gpus for each in tried] == [16, 16, 16, 12, 12, 8, 8]
     assert [each.topology for each in tried] == ["monolith"] + 6 * ["E+PD"]
+
+
+def test_the_gpus_of_an_encoder_are_a_part_that_is_asked_for() -> None:
+    assert ENCODER_TP not in space_of(MODSERVE).parameters
+    space = space_of(MODSERVE, [LAYOUT, ENCODER_TP])
+    assert space.configuration(space.defaults, "modserve") == MODSERVE
+    made = space.configuration(space.defaults | {ENCODER_TP: "2"}).cluster.pools
+    encoders = MODSERVE.cluster.pools[0].instances // 2
+    assert [(pool.instances, pool.tensor_parallel) for pool in made[:1]] == [(encoders, 2)]
+    again = space_of(replace(MODSERVE, cluster=replace(MODSERVE.cluster, pools=made)), ["batching"])
+    assert again.configuration(again.defaults).cluster.pools == made
+    tried = [space.configuration(each).cluster.pools[0].tensor_parallel for each in space.starts]
+    assert tried == [1, 1, 1, 2, 2, 4, 4]
 
 
 def test_every_knob_of_every_policy_that_is_searched_is_a_parameter() -> None:

@@ -65,5 +65,6 @@ def resized(configuration: Configuration, gpus: int) -> Configuration:
         return replace(configuration, cluster=replace(cluster, pools=pools))
     share = cluster.pools[-1].gpus / cluster.gpus
     text = min(max(1, round(share * gpus / TENSOR_PARALLEL)), gpus // TENSOR_PARALLEL - 1)
-    grown: Cluster = disaggregated(cluster.model, cluster.gpu, gpus, text, engine, encoder)
+    encoder_tp = cluster.pools[0].tensor_parallel
+    grown: Cluster = disaggregated(cluster.model, cluster.gpu, gpus, text, engine, encoder, encoder_tp)
     return replace(configuration, cluster=replace(cluster, pools=grown.pools))

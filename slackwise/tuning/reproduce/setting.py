@@ -37,7 +37,7 @@ class Setting:
     minutes: float = 10.0  # of the windows that are judged
     hours: float = 24.0  # of the day that fleets are scaled over
     windows: int = 3  # days that capacities are measured on
-    trials: int = 100  # of each search
+    trials: int = 150  # of each search
     slo_factor: float = 5.0
     slo_scale: str = "work"
     models: tuple[str, ...] = (LLAMA, INTERN)
