@@ -25,8 +25,8 @@ def experiments() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def beside() -> Rows:
-    """Numbers that the paper has too."""
-    return [(name, *cells(row)) for name, each in experiments() for row in each["rows"] if row["paper"] is not None]
+    """The main numbers that the paper has too."""
+    return [(name, *cells(row)) for name, row in main_rows() if row["paper"] is not None]
 
 
 def goals() -> Rows:
@@ -36,8 +36,13 @@ def goals() -> Rows:
 
 def own() -> Rows:
     """The main numbers that the paper does not have."""
-    rows = [(name, row) for name, each in experiments() for row in each["rows"] if row["main"] and row["paper"] is None]
-    return [(name, *cells(row)[:3]) for name, row in rows]
+    return [(name, *cells(row)[:3]) for name, row in main_rows() if row["paper"] is None]
+
+
+def main_rows() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each experiment's name with each of its main rows."""
+    for name, each in experiments():
+        yield from ((name, row) for row in each["rows"] if row["main"])
 
 
 TABLES = {
