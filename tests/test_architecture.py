@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -58,3 +59,11 @@ def test_a_package_without_a_floor_is_refused(tmp_path: Path) -> None:
     done = lint(tmp_path)
     assert done.returncode == 1
     assert "attic" in done.stdout
+
+
+def test_tests_that_run_inside_vllm_import_no_test_that_needs_more() -> None:
+    own = ("tests.adapters", "tests.actors", "tests.shared")
+    imported = re.compile(r"^\s*(?:from|import) (tests\.[\w.]+)", re.MULTILINE)
+    sources = (ROOT / "tests" / "adapters").rglob("*.py")
+    found = {(each.name, name) for each in sources for name in imported.findall(each.read_text(encoding="utf-8"))}
+    assert [pair for pair in sorted(found) if not pair[1].startswith(own)] == []
