@@ -40,6 +40,12 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         part.write_text(text, encoding="utf-8")
 
 
+def check_folder(folder: Path) -> None:
+    """Raises InputError if there is no such folder."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+
+
 def read_json(path: str | os.PathLike[str]) -> Any:
     """The document in `path`. Raises InputError if it cannot be read or is not JSON."""
     try:

@@ -76,10 +76,10 @@ def policies_and_parts(requests: int, seed: int) -> tuple[Policies, int, int]:
     for drawn in range(1000):
         chosen = random_policies(generator)
         parts = max(1, round(FULL_RPS * WEEK_S / requests))
-        while not keeps_up(chosen, requests * parts, seed) and parts > 1:
+        while parts:
+            if keeps_up(chosen, requests * parts, seed):
+                return chosen, parts, drawn
             parts //= 2
-        if parts > 1 or keeps_up(chosen, requests, seed):
-            return chosen, parts, drawn
     raise InputError(f"--requests {requests}: no policies drawn can serve them in a week")
 
 

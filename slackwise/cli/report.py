@@ -15,7 +15,7 @@ from slackwise.cli.options import check_output, json_option, print_json
 from slackwise.cli.progress import working
 from slackwise.cli.solve_provision import plan_options
 from slackwise.errors import InfeasibleError, InputError
-from slackwise.files import write_text
+from slackwise.files import check_folder, write_text
 
 
 @click.command()
@@ -51,8 +51,7 @@ def command(inputs: Inputs, today: str, held_out: float, out: Path, as_json: boo
     from slackwise.reports.solver.study import Asked, solver_report
     from slackwise.solver.request import PlanRequest
 
-    if not out.is_dir():
-        raise InputError(f"{out}: no such folder")
+    check_folder(out)
     if is_kept(inputs.source):
         _kept(inputs.source, out, as_json)
         return

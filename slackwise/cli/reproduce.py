@@ -9,6 +9,7 @@ import click
 from slackwise.cli.options import json_option, print_json, seed_option
 from slackwise.cli.progress import working
 from slackwise.cli.study_progress import study_bars
+from slackwise.files import check_folder
 
 
 @click.command()
@@ -46,7 +47,7 @@ def command(
     from slackwise.reports.demo import warm_up
     from slackwise.reports.processes import usable_cores
     from slackwise.reports.reproduction.report import lines, report, write_report
-    from slackwise.reports.reproduction.run import existing, reproduce
+    from slackwise.reports.reproduction.run import reproduce
     from slackwise.tuning.reproduce.catalogue import EXPERIMENTS, chosen
     from slackwise.tuning.reproduce.setting import Setting
 
@@ -56,7 +57,7 @@ def command(
         return
     setting = Setting(seed=seed, gpus=gpus, minutes=minutes, trials=trials, slo_factor=slo_factor)
     chosen(only)
-    existing(out)
+    check_folder(out)
     with working("compiling the simulator (the first time only; about 20 s)"):
         warm_up()
     found = reproduce(out, setting, only, jobs or usable_cores(), study_bars)

@@ -14,6 +14,7 @@ from rich.console import Console
 from slackwise.cli.options import json_option, no_seed_option, print_json, seed_option
 from slackwise.cli.progress import download_bar, working
 from slackwise.errors import InputError, unknown
+from slackwise.files import check_folder
 from slackwise.traces import (
     Trace,
     describe,
@@ -193,8 +194,7 @@ def split_command(
     as_json: bool,
 ) -> None:
     """Write train, validation and test: contiguous days, in this order, in an existing FOLDER."""
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder")
+    check_folder(folder)
     parts = split_days(_read(source, image_count, skip_bad_rows), train, validation, test, day)
     written = {}
     for name, part in parts._asdict().items():

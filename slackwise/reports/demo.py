@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from slackwise.errors import InputError
-from slackwise.files import write_text
+from slackwise.files import check_folder, write_text
 from slackwise.latency.gpu import load_gpu
 from slackwise.latency.model import load_model
 from slackwise.optional import require
@@ -30,8 +30,7 @@ def check(models: Sequence[str], plan: Plan, folder: Path) -> tuple[tuple[str, .
     names = tuple(load_model(each).name for each in models)
     if len(set(names)) < len(names):
         raise InputError(f"a model is named twice: {', '.join(names)}")
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder")
+    check_folder(folder)
     return names, replace(plan, gpu=load_gpu(plan.gpu).name)
 
 

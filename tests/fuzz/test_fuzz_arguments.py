@@ -5,19 +5,18 @@ Commands that would measure, search or serve for minutes if their arguments happ
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from slackwise.cli.main import COMMANDS, run, slackwise
+from tests.fuzz.examples import many
 from tests.fuzz.readers import GPU, LMM
 
-EXAMPLES = int(os.environ.get("SLACKWISE_FUZZ_EXAMPLES", "40"))
 LONG = {"demo", "bench", "reproduce", "doctor", "train", "tune", "report", "measure", "watch"}
 """Whose arguments alone may start minutes of work, or which serve until they are stopped."""
 
@@ -54,12 +53,7 @@ def lines(draw: st.DrawFn) -> list[str]:
     return line
 
 
-@settings(
-    max_examples=EXAMPLES,
-    derandomize="SLACKWISE_FUZZ_EXAMPLES" not in os.environ,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@many
 @given(line=lines())
 def test_arguments_are_taken_or_refused_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], line: list[str]

@@ -5,27 +5,19 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from slackwise.errors import SlackwiseError
+from tests.fuzz.examples import many
 from tests.fuzz.mutations import changed_bytes, changed_values
 from tests.fuzz.readers import Reader, readers
 
-EXAMPLES = int(os.environ.get("SLACKWISE_FUZZ_EXAMPLES", "40"))
 CORPUS = Path(__file__).parent / "corpus"
 NAMES = ("lmm-trace", "llm-trace", "winner", "configuration", "cluster", "steps", "capacities")
-
-many = settings(
-    max_examples=EXAMPLES,
-    derandomize="SLACKWISE_FUZZ_EXAMPLES" not in os.environ,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from slackwise.errors import InputError
-from slackwise.files import read_json, write_text
+from slackwise.files import check_folder, read_json, write_text
 from slackwise.policies.winner import versions
 from slackwise.reports.processes import Report, run_all
 from slackwise.tuning.reproduce.catalogue import EXPERIMENTS, SEARCH, chosen
@@ -32,7 +32,7 @@ def reproduce(
     name or a folder that does not exist.
     """
     wanted = chosen(names)
-    existing(folder)
+    check_folder(folder)
     stages = [[SEARCH], [name for name in wanted if name != SEARCH]]
     for stage in stages:
         due = [name for name in stage if kept(folder, setting, name) is None]
@@ -41,12 +41,6 @@ def reproduce(
                 _run(folder, setting, due, processes, tell)
     found = {name: kept(folder, setting, name) for name in wanted}
     return {name: each for name, each in found.items() if each is not None}
-
-
-def existing(folder: Path) -> None:
-    """Raises InputError for a folder that does not exist."""
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder")
 
 
 def kept(folder: Path, setting: Setting, name: str) -> dict[str, Any] | None:
