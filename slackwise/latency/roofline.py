@@ -72,6 +72,15 @@ def roofline(
     )
 
 
+def fits(model: Model, gpu: Gpu, tensor_parallel: int, engine: str = "vllm") -> bool:
+    """Whether weights of encoder and LLM fit `tensor_parallel` GPUs, and its heads divide by them, as vLLM asks."""
+    try:
+        roofline(model, gpu, tensor_parallel, engine)
+    except InputError:
+        return False
+    return model.language.heads % tensor_parallel == 0
+
+
 def linear_table(work: LanguageWork, reached: Rates, last: int = TABLE_TOKENS) -> NDArray[np.float64]:
     """Seconds that 0 .. `last` tokens take in linear layers, all-reduces and output table; 0 for none."""
     table = np.zeros(last + 1)

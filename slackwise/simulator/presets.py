@@ -47,20 +47,19 @@ def disaggregated(
     text_instances: int | None = None,
     engine: str = "vllm",
     encoder: str = "transformers",
-    encoder_tp: int = 1,
 ) -> Cluster:
-    """E+PD on `gpus` GPUs: `text_instances` of TP-4 (by default in ModServe's ratio), encoders on the rest.
+    """E+PD on `gpus` GPUs: `text_instances` of TP-4 (by default in ModServe's ratio), encoders of TP-1 on the rest.
 
     Raises InputError if too few GPUs are left for an encoder.
     """
     if text_instances is None:
         text_instances = max(1, round(gpus * MODSERVE_TEXT_SHARE / TENSOR_PARALLEL))
-    encoders = (gpus - text_instances * TENSOR_PARALLEL) // encoder_tp
+    encoders = gpus - text_instances * TENSOR_PARALLEL
     if encoders < 1:
         raise InputError(
             f"{gpus} GPUs leave no encoder beside {text_instances} text instances of {TENSOR_PARALLEL} GPUs"
         )
-    pools = (Pool("E", encoders, encoder_tp, encoder), Pool("PD", text_instances, TENSOR_PARALLEL, engine))
+    pools = (Pool("E", encoders, 1, encoder), Pool("PD", text_instances, TENSOR_PARALLEL, engine))
     return Cluster(model, gpu, pools)
 
 

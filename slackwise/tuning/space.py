@@ -6,28 +6,36 @@ A parameter of a policy that is not chosen changes nothing. The engine's own rul
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from slackwise.errors import InputError, unknown
+from slackwise.latency.gpu import load_gpu
+from slackwise.latency.model import load_model
+from slackwise.latency.roofline import fits
 from slackwise.policies.bundle import ROLES, PolicyChoice
 from slackwise.policies.knobs import Choice, IntRange, Knob, Range, Value
 from slackwise.policies.registry import find, policies
-from slackwise.simulator import Cluster, Configuration, Pool, disaggregated
+from slackwise.simulator import Cluster, Configuration, Pool
 from slackwise.simulator.presets import MODSERVE_TEXT_SHARE, TENSOR_PARALLEL
 from slackwise.tuning.search_space import ENCODER_CHOICES, LLM_CHOICES
 
 MONOLITH, APART = "monolith", "E+PD"
-TOPOLOGY, TEXT_SHARE, LOTS, ENCODER_TP = "topology", "text_share", "lots_of_4_gpus", "encoder_tp"
-"""Parameters of the layout: LLM instances of TP-4 have a share of the GPUs, encoders the rest."""
+TOPOLOGY, TEXT_SHARE, LOTS = "topology", "text_share", "lots_of_4_gpus"
+TEXT_TP, ENCODER_TP = "text_tp", "encoder_tp"
+"""Parameters of the layout: the share of the GPUs that LLM instances have, encoders the rest; GPUs of an instance."""
 
-ENCODER_TPS = ("1", "2", "4")
-"""GPUs of an encoder: more encode an image sooner, and fewer images a GPU-second."""
+TEXT_TPS, ENCODER_TPS = (2, 4, 8), (1, 2, 4)
+"""GPUs of an LLM instance and of an encoder: more answer sooner, and less a GPU-second."""
+
+LOT = TENSOR_PARALLEL
+"""GPUs by which a fleet grows."""
 
 LAYOUT = "layout"
-"""What is searched besides roles: the topology and the ratio of LLM instances to encoders. ENCODER_TP is a part too."""
+"""What is searched besides roles: topology, ratio of LLM instances to encoders, tensor parallelism of both."""
 
 CHOICES = {role: tuple(choices) for role, choices in {**LLM_CHOICES, **ENCODER_CHOICES}.items()}
 """Role -> the policies that are searched if nothing else is said."""
@@ -62,7 +70,7 @@ OFF = "off"
 
 @dataclass(frozen=True)
 class Space:
-    """What may be changed of `start`: policies of `roles`, the layout, GPUs of an encoder, how many GPUs are used.
+    """What may be changed of `start`: policies of `roles`, the layout, how many GPUs are used.
 
     Raises InputError for an unknown role or policy, or a layout that the cluster does not have.
     """
@@ -71,7 +79,6 @@ class Space:
     roles: Mapping[str, tuple[str, ...]]
     layout: bool = True
     sizes: bool = False
-    encoder_tp: bool = False
 
     def __post_init__(self) -> None:
         for role, names in self.roles.items():
@@ -79,7 +86,7 @@ class Space:
                 raise unknown("role", role, ROLES)
             for name in names:
                 find(ROLES[role], name)
-        if self.layout or self.sizes or self.encoder_tp:
+        if self.layout or self.sizes:
             _check_layout(self.start.cluster)
         if not self.parameters:
             raise InputError("there is nothing to search: no role, no layout")
@@ -109,21 +116,19 @@ class Space:
     def starts(self) -> tuple[dict[str, Value], ...]:
         """The values of the first trials: the start, and with encoders apart each of KNOWN, as far as the space has it.
 
-        In ModServe's ratio, on all GPUs or on SIZES of them, with encoders of every TP that is searched; what KNOWN
-        does not name stays as in the start.
+        In ModServe's ratio, on all GPUs or on SIZES of them, and the first of KNOWN on instances of every size as well;
+        what KNOWN does not name stays as in the start.
         """
         if TOPOLOGY not in self.parameters:
             return (self.defaults,)
-        lots = self.start.cluster.gpus // TENSOR_PARALLEL
+        lots = self.start.cluster.gpus // LOT
         sizes = dict.fromkeys(max(2, round(share * lots)) for share in (SIZES if self.sizes else SIZES[:1]))
         apart: dict[str, Value] = {TOPOLOGY: APART, TEXT_SHARE: MODSERVE_TEXT_SHARE}
-        layouts = [apart | {LOTS: size, ENCODER_TP: each} for size in sizes for each in self._encoder_tps]
-        wanted = [layout | known for layout in layouts for known in KNOWN]
-        return (self.defaults, *({**self.defaults, **self._possible(each)} for each in wanted))
-
-    @property
-    def _encoder_tps(self) -> tuple[str, ...]:
-        return ENCODER_TPS if ENCODER_TP in self.parameters else (str(_encoder_tp(self.start.cluster)),)
+        wanted = [apart | {LOTS: size} | known for size in sizes for known in KNOWN]
+        degrees = itertools.product(_degrees(self.parameters, TEXT_TP), _degrees(self.parameters, ENCODER_TP))
+        wanted += [apart | {TEXT_TP: text, ENCODER_TP: encoder} | KNOWN[0] for text, encoder in degrees]
+        found = [self.defaults, *({**self.defaults, **self._possible(each)} for each in wanted)]
+        return tuple(each for at, each in enumerate(found) if each not in found[:at])
 
     def _possible(self, values: Mapping[str, Value]) -> dict[str, Value]:
         """Those of `values` that the parameters allow."""
@@ -168,39 +173,45 @@ class Space:
 
     def _layout_parameters(self) -> dict[str, Knob]:
         cluster, found = self.start.cluster, dict[str, Knob]()
-        lots = cluster.gpus // TENSOR_PARALLEL
+        lots, apart = cluster.gpus // LOT, cluster.topology == APART
+        measured = any(pool.profile for pool in cluster.pools)  # by a profile, which knows one TP and its own stages
         if self.sizes:
-            found[LOTS] = IntRange(1, lots, lots)
-        if self.layout and lots > 1:
-            apart = cluster.topology == APART
-            found[TOPOLOGY] = Choice((MONOLITH, APART), APART if apart else MONOLITH)
-            usual = cluster.pools[-1].instances / lots if apart else 0.5
-            if lots > 2:
-                found[TEXT_SHARE] = Range(0.0, 1.0, usual)
-        if self.encoder_tp and lots > 1 and (self.layout or cluster.topology == APART):
-            found[ENCODER_TP] = Choice(ENCODER_TPS, str(_encoder_tp(cluster)))
+            found[LOTS] = IntRange(2 if measured and apart else 1, lots, lots)
+        if not self.layout:
+            return found
+        text_tps = () if measured else _text_tps(cluster)
+        if len(text_tps) > 1:
+            found[TEXT_TP] = Choice(tuple(map(str, text_tps)), str(_text_tp(cluster)))
+        if lots > 1 and not measured:
+            found[TOPOLOGY] = Choice((MONOLITH, APART), cluster.topology)
+            found[ENCODER_TP] = Choice(tuple(map(str, ENCODER_TPS)), str(_encoder_tp(cluster)))
+        if lots > 2 and (apart or not measured):
+            found[TEXT_SHARE] = Range(0.0, 1.0, _text_share(cluster))
         return found
 
     def _cluster(self, values: Mapping[str, Value]) -> Cluster:
+        """The start's cluster as `values` lay it out, no GPU idle; what is too large for the GPUs gives way."""
         cluster = self.start.cluster
-        if not (self.layout or self.sizes or self.encoder_tp):
+        if not (self.layout or self.sizes):
             return cluster
-        lots = int(values.get(LOTS, cluster.gpus // TENSOR_PARALLEL))  # type: ignore[arg-type]
-        engine, encoder = cluster.pools[-1].engine, cluster.pools[0].engine
-        if values.get(TOPOLOGY, cluster.topology) == MONOLITH or lots < 2:
-            return replace(cluster, pools=(Pool("EPD", lots, TENSOR_PARALLEL, engine),))
-        usual = cluster.pools[-1].instances / (cluster.gpus // TENSOR_PARALLEL) if cluster.topology == APART else 0.5
-        share = float(values.get(TEXT_SHARE, usual))  # type: ignore[arg-type]
-        text = min(max(1, round(share * lots)), lots - 1)
-        encoder = encoder if cluster.topology == APART else "transformers"
+        gpus = LOT * int(values.get(LOTS, cluster.gpus // LOT))  # type: ignore[arg-type]
+        text_tp = int(values.get(TEXT_TP, _text_tp(cluster)))  # type: ignore[arg-type]
+        engine = cluster.pools[-1].engine
+        if values.get(TOPOLOGY, cluster.topology) == MONOLITH or gpus < 2 * LOT:
+            text_tp = text_tp if gpus % text_tp == 0 else LOT
+            return replace(cluster, pools=(_pool(cluster, "EPD", gpus // text_tp, text_tp, engine),))
+        text_tp = min(text_tp, gpus - LOT)
+        share = float(values.get(TEXT_SHARE, _text_share(cluster)))  # type: ignore[arg-type]
+        step = max(text_tp, LOT)
+        text_gpus = step * min(max(1, round(share * gpus / step)), (gpus - LOT) // step)
         encoder_tp = int(values.get(ENCODER_TP, _encoder_tp(cluster)))  # type: ignore[arg-type]
-        gpus = lots * TENSOR_PARALLEL
-        pools = disaggregated(cluster.model, cluster.gpu, gpus, text, engine, encoder, encoder_tp).pools
-        return replace(cluster, pools=pools)
+        encoder = cluster.pools[0].engine if cluster.topology == APART else "transformers"
+        encoders = _pool(cluster, "E", (gpus - text_gpus) // encoder_tp, encoder_tp, encoder)
+        return replace(cluster, pools=(encoders, _pool(cluster, "PD", text_gpus // text_tp, text_tp, engine)))
 
 
 def space_of(start: Configuration, texts: Sequence[str] = (), sizes: bool = False) -> Space:
-    """The space that `--search` describes: `layout`, `encoder_tp`, `role` (its usual policies), `role=a|b`, `role=all`.
+    """The space that `--search` describes: `layout`, `role` (its usual policies), `role=a|b`, `role=all`.
 
     Nothing given means the layout, if the cluster has one, and every role of CHOICES. Raises InputError as Space does.
     """
@@ -209,11 +220,12 @@ def space_of(start: Configuration, texts: Sequence[str] = (), sizes: bool = Fals
     roles: dict[str, tuple[str, ...]] = {}
     for text in (each.strip() for each in texts):
         role, equals, names = text.partition("=")
-        if text not in (LAYOUT, ENCODER_TP) and role not in ROLES:
-            raise unknown("part of the space", role, [LAYOUT, ENCODER_TP, *ROLES])
-        if text not in (LAYOUT, ENCODER_TP):
-            roles[role] = _named(role, names) if equals else CHOICES.get(role, _named(role, "all"))
-    return Space(start, roles, LAYOUT in texts, sizes, ENCODER_TP in texts)
+        if text == LAYOUT:
+            continue
+        if role not in ROLES:
+            raise unknown("part of the space", role, [LAYOUT, *ROLES])
+        roles[role] = _named(role, names) if equals else CHOICES.get(role, _named(role, "all"))
+    return Space(start, roles, LAYOUT in texts, sizes)
 
 
 def _named(role: str, names: str) -> tuple[str, ...]:
@@ -223,25 +235,52 @@ def _named(role: str, names: str) -> tuple[str, ...]:
 
 
 def _has_layout(cluster: Cluster) -> bool:
-    sizes = {pool.stages: pool.tensor_parallel for pool in cluster.pools}
-    apart = [{"E": int(each), "PD": TENSOR_PARALLEL} for each in ENCODER_TPS]
-    known = sizes in ({"EPD": TENSOR_PARALLEL}, *apart)
+    pools = {pool.stages: pool.tensor_parallel for pool in cluster.pools}
+    known = set(pools) in ({"EPD"}, {"E", "PD"}) and _text_tp(cluster) in TEXT_TPS
+    known = known and pools.get("E", ENCODER_TPS[0]) in ENCODER_TPS and cluster.pools[-1].gpus % LOT == 0
     simple = isinstance(cluster.placement, str) and all(
         pool.most is None and pool.gpu is None for pool in cluster.pools
     )
-    return known and simple and len(cluster.pools) == len(sizes) and cluster.gpus % TENSOR_PARALLEL == 0
+    return known and simple and len(cluster.pools) == len(pools) and cluster.gpus % LOT == 0
+
+
+def _pool(cluster: Cluster, stages: str, instances: int, tensor_parallel: int, engine: str) -> Pool:
+    """Instances with the profile of those of the cluster that are alike."""
+    alike = (each for each in cluster.pools if (each.stages, each.tensor_parallel) == (stages, tensor_parallel))
+    profile = next((each.profile for each in alike), None)
+    return Pool(stages, instances, tensor_parallel, engine, profile)
+
+
+def _text_tps(cluster: Cluster) -> tuple[int, ...]:
+    """GPUs that an LLM instance of the cluster may have."""
+    model, gpu, pool = load_model(cluster.model), load_gpu(cluster.gpu), cluster.pools[-1]
+    return tuple(each for each in TEXT_TPS if each == pool.tensor_parallel or fits(model, gpu, each, pool.engine))
+
+
+def _text_tp(cluster: Cluster) -> int:
+    return cluster.pools[-1].tensor_parallel
 
 
 def _encoder_tp(cluster: Cluster) -> int:
-    return cluster.pools[0].tensor_parallel if cluster.topology == APART else 1
+    return cluster.pools[0].tensor_parallel if cluster.topology == APART else ENCODER_TPS[0]
+
+
+def _text_share(cluster: Cluster) -> float:
+    """The share of the GPUs that LLM instances have; of monoliths, what to begin with once encoders are apart."""
+    return cluster.pools[-1].gpus / cluster.gpus if cluster.topology == APART else 0.5
+
+
+def _degrees(parameters: Mapping[str, Knob], name: str) -> tuple[str, ...]:
+    knob = parameters.get(name)
+    return knob.names if isinstance(knob, Choice) else ("",)
 
 
 def _check_layout(cluster: Cluster) -> None:
     if not _has_layout(cluster):
+        text, encoder = (", TP-".join(map(str, each)) for each in (TEXT_TPS, ENCODER_TPS))
         raise InputError(
-            f"the layout is searched from monoliths of TP-{TENSOR_PARALLEL}, or LLM instances of TP-{TENSOR_PARALLEL} "
-            f"beside encoders of TP-{', TP-'.join(ENCODER_TPS)}, in lots of {TENSOR_PARALLEL} GPUs: "
-            f"not from {cluster.describe()}"
+            f"the layout is searched from monoliths of TP-{text}, or LLM instances of these beside encoders of "
+            f"TP-{encoder}, in lots of {LOT} GPUs: not from {cluster.describe()}"
         )
 
 

@@ -14,7 +14,7 @@ from slackwise.policies.knobs import Choice
 from slackwise.policies.registry import find
 from slackwise.simulator import Configuration, disaggregated, preset
 from slackwise.tuning.samplers import SAMPLERS, distributions, read, written
-from slackwise.tuning.space import CHOICES, ENCODER_TP, LAYOUT, TEXT_SHARE, TOPOLOGY, Space, space_of
+from slackwise.tuning.space import CHOICES, ENCODER_TP, LAYOUT, LOTS, TEXT_SHARE, TEXT_TP, TOPOLOGY, Space, space_of
 
 TODAY = preset("vllm", "InternVL2.5-26B")
 MODSERVE = preset("modserve", "InternVL2.5-26B")
@@ -37,7 +37,7 @@ def test_trial_0_is_the_start(start: Configuration, sizes: bool) -> None:
 
 def test_the_first_trials_are_the_start_modserves_rules_and_least_slack() -> None:
     space = space_of(TODAY)
-    first, rules, slack = (space.configuration(each, "modserve") for each in space.starts)
+    first, rules, slack = (space.configuration(each, "modserve") for each in space.starts[:3])
     assert replace(first, name="vllm") == TODAY
     assert rules.policies == MODSERVE.policies
     assert [pool.instances for pool in rules.cluster.pools] == [pool.instances for pool in MODSERVE.cluster.pools]
@@ -48,21 +48,55 @@ def test_the_first_trials_are_the_start_modserves_rules_and_least_slack() -> Non
 def test_known_rules_are_tried_on_fewer_gpus_where_sizes_are_searched() -> None:
     space = space_of(TODAY, sizes=True)
     tried = [space.configuration(each).cluster for each in space.starts]
-    assert [each.gpus for each in tried] == [16, 16, 16, 12, 12, 8, 8]
-    assert [each.topology for each in tried] == ["monolith"] + 6 * ["E+PD"]
+    assert [each.gpus for each in tried[:7]] == [16, 16, 16, 12, 12, 8, 8]
+    assert [each.topology for each in tried] == ["monolith"] + (len(tried) - 1) * ["E+PD"]
 
 
-def test_the_gpus_of_an_encoder_are_a_part_that_is_asked_for() -> None:
-    assert ENCODER_TP not in space_of(MODSERVE).parameters
-    space = space_of(MODSERVE, [LAYOUT, ENCODER_TP])
-    assert space.configuration(space.defaults, "modserve") == MODSERVE
-    made = space.configuration(space.defaults | {ENCODER_TP: "2"}).cluster.pools
-    encoders = MODSERVE.cluster.pools[0].instances // 2
-    assert [(pool.instances, pool.tensor_parallel) for pool in made[:1]] == [(encoders, 2)]
-    again = space_of(replace(MODSERVE, cluster=replace(MODSERVE.cluster, pools=made)), ["batching"])
-    assert again.configuration(again.defaults).cluster.pools == made
-    tried = [space.configuration(each).cluster.pools[0].tensor_parallel for each in space.starts]
-    assert tried == [1, 1, 1, 2, 2, 4, 4]
+def shapes(space: Space, **changed: str) -> list[tuple[int, int]]:
+    """Instances and GPUs of one, of each pool under ModServe's layout with these values."""
+    made = space.configuration(space.defaults | changed).cluster.pools
+    return [(pool.instances, pool.tensor_parallel) for pool in made]
+
+
+def test_the_layout_has_the_gpus_of_an_instance() -> None:
+    space = space_of(MODSERVE, [LAYOUT])
+    assert shapes(space) == [(8, 1), (2, 4)]
+    assert shapes(space, text_tp="8") == [(8, 1), (1, 8)]
+    assert shapes(space, text_tp="2", encoder_tp="4") == [(2, 4), (4, 2)]
+    assert shapes(space, topology="monolith", text_tp="8", encoder_tp="4") == [(2, 8)]
+    tried = [space.configuration(each).cluster.pools for each in space_of(MODSERVE).starts]
+    degrees = {(text.tensor_parallel, encoder.tensor_parallel) for encoder, text in tried}
+    assert degrees == {(text, encoder) for text in (2, 4, 8) for encoder in (1, 2, 4)}
+
+
+def test_instances_of_any_searched_size_are_a_start() -> None:
+    made = space_of(MODSERVE).configuration(space_of(MODSERVE).defaults | {TEXT_TP: "2", ENCODER_TP: "2"})
+    again = space_of(replace(MODSERVE, cluster=made.cluster))
+    assert again.configuration(again.defaults).cluster == made.cluster
+
+
+@pytest.mark.parametrize(
+    ("model", "degrees"), [("Llama-3.2-90B", ("4", "8")), ("Qwen2.5-VL-7B", ("2", "4")), ("NVLM-D-72B", ("4", "8"))]
+)
+def test_instances_have_gpus_that_the_model_fits_and_divides_by(model: str, degrees: tuple[str, ...]) -> None:
+    knob = space_of(preset("vllm", model)).parameters[TEXT_TP]
+    assert isinstance(knob, Choice)
+    assert knob.names == degrees
+
+
+@pytest.mark.parametrize(("lots", "wanted"), [(1, [(1, 4)]), (2, [(4, 1), (1, 4)]), (3, [(4, 1), (1, 8)])])
+def test_a_fleet_too_small_for_its_instances_takes_smaller_ones(lots: int, wanted: list[tuple[int, int]]) -> None:
+    space = space_of(MODSERVE, sizes=True)
+    made = space.configuration(space.defaults | {LOTS: lots, TEXT_TP: "8", TEXT_SHARE: 1.0}).cluster.pools
+    assert [(pool.instances, pool.tensor_parallel) for pool in made] == wanted
+
+
+def test_measured_instances_keep_their_profile_and_are_searched_in_number_alone() -> None:
+    pools = tuple(replace(pool, profile=f"{pool.stages}.json") for pool in MODSERVE.cluster.pools)
+    space = space_of(replace(MODSERVE, cluster=replace(MODSERVE.cluster, pools=pools)), [LAYOUT], sizes=True)
+    assert set(space.parameters) == {TEXT_SHARE, LOTS}
+    made = space.configuration(space.defaults | {TEXT_SHARE: 0.25}).cluster.pools
+    assert [(pool.instances, pool.profile) for pool in made] == [(12, "E.json"), (1, "PD.json")]
 
 
 def test_every_knob_of_every_policy_that_is_searched_is_a_parameter() -> None:
@@ -123,7 +157,7 @@ def test_a_knob_that_may_be_off_is_a_choice_and_a_number() -> None:
 
 
 def test_parts_of_the_space_can_be_named() -> None:
-    assert set(space_of(TODAY, [LAYOUT]).parameters) == {TOPOLOGY, TEXT_SHARE}
+    assert set(space_of(TODAY, [LAYOUT]).parameters) == {TOPOLOGY, TEXT_SHARE, TEXT_TP, ENCODER_TP}
     batching = space_of(TODAY, ["batching=edf|least_slack"]).parameters
     assert set(batching) >= {"batching", "batching.least_slack.aging"}
     assert not any(name.startswith("routing") for name in batching)

@@ -55,7 +55,7 @@ def search(setting: Setting, tuned: Tuned, progress: Progress) -> Finding:
         def tell(history: History, at: int = at, told: str = told) -> None:
             progress(f"{told}: {len(history.entries)} trials", (at + len(history.entries) / setting.trials) / len(jobs))
 
-        space = Space(first, CHOICES, layout=True, encoder_tp=True)
+        space = Space(first, CHOICES)
         history = run_search(task, space, SAMPLER, Budget(setting.trials), progress=tell)
         best = choose(history)
         made = space.configuration(best.values, name)

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from slackwise.simulator import Configuration, disaggregated, preset
-from slackwise.simulator.cluster import Cluster
-from slackwise.simulator.presets import TENSOR_PARALLEL
 from slackwise.tuning.reproduce.setting import Setting
+from slackwise.tuning.space import LOT, LOTS, Space
 
 MONOLITH, DECOUP, SCHED, ROUTING = "monolith", "Decoup", "+ Sched", "+ Routing"
 TODAY, TUNED, TUNED_TODAY = "vLLM today", "tuned", "tuned, vLLM today"
@@ -57,14 +56,5 @@ def others(setting: Setting, model: str, gpus: int, tuned: Tuned) -> dict[str, C
 
 
 def resized(configuration: Configuration, gpus: int) -> Configuration:
-    """A service of TP-4 instances on another number of GPUs, in its own ratio of pools."""
-    cluster = configuration.cluster
-    engine, encoder = cluster.pools[-1].engine, cluster.pools[0].engine
-    if cluster.topology == "monolith":
-        pools = (replace(cluster.pools[0], instances=gpus // TENSOR_PARALLEL),)
-        return replace(configuration, cluster=replace(cluster, pools=pools))
-    share = cluster.pools[-1].gpus / cluster.gpus
-    text = min(max(1, round(share * gpus / TENSOR_PARALLEL)), gpus // TENSOR_PARALLEL - 1)
-    encoder_tp = cluster.pools[0].tensor_parallel
-    grown: Cluster = disaggregated(cluster.model, cluster.gpu, gpus, text, engine, encoder, encoder_tp)
-    return replace(configuration, cluster=replace(cluster, pools=grown.pools))
+    """A service on another number of GPUs, in its own ratio of pools."""
+    return Space(configuration, {}).configuration({LOTS: gpus // LOT}, configuration.name)
