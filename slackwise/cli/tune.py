@@ -54,7 +54,7 @@ DEFAULT_OUT = Path("tune-run")
     "--test-share", default=1 / 3, show_default="1/3", help="Last part of the window: judges, never searched."
 )
 @click.option("--test", "test", help="A trace of other days that judges, instead of the last part of TRACE.")
-@click.option("--prune/--no-prune", default=True, help="Stop trials that are shown to lose (paired, Wilcoxon).")
+@click.option("--prune/--no-prune", default=True, help="Stop trials that cannot win any more.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Trials side by side.")
 @click.option(
     "--engine",

@@ -61,6 +61,10 @@ class Goal:
         value = _value(self.metric, result, rows)
         return value if np.isfinite(value) else worst
 
+    def of_ttft(self, ttft_s: NDArray[np.float64]) -> float:
+        """A metric of TTFT of these seconds, shape (n,); the worst number there is if there are none."""
+        return _of_times(self.metric, ttft_s) if len(ttft_s) else WORST
+
 
 @dataclass(frozen=True)
 class Bound:
@@ -77,7 +81,11 @@ class Bound:
 
     def violation(self, result: Result) -> float:
         """How far it is from being kept, as a share of the limit; 0 or less if it is kept."""
-        away = self.limit - self.goal.of(result)
+        return self.away(self.goal.of(result))
+
+    def away(self, value: float) -> float:
+        """The same of a value of the goal."""
+        away = self.limit - value
         return (away if self.at_least else -away) / (abs(self.limit) or 1.0)
 
 
@@ -118,14 +126,17 @@ def _value(metric: str, result: Result, rows: NDArray[np.bool_]) -> float:
         "goodput_rps": lambda: met / result.span_s,
         "gpu_s_per_good": lambda: result.gpu_s / met if met else float("inf"),
         COST: lambda: result.gpu_s,
-        "ttft_mean_s": lambda: float(result.ttft_s[rows].mean()),
         "tbt_mean_s": lambda: _mean_gap_s(result, rows),
     }
     if metric in simple:
         return float(simple[metric]())
-    prefix, _, level = metric.removesuffix("_s").rpartition("_")
-    values = result.ttft_s if prefix == "ttft" else result.tbt_s
-    return float(np.quantile(values[rows], QUANTILES[level], method="higher"))
+    return _of_times(metric, (result.ttft_s if metric.startswith("ttft") else result.tbt_s)[rows])
+
+
+def _of_times(metric: str, times_s: NDArray[np.float64]) -> float:
+    """Mean or quantile, as the metric's name says, of one time a request."""
+    level = metric.removesuffix("_s").rpartition("_")[2]
+    return float(times_s.mean() if level == "mean" else np.quantile(times_s, QUANTILES[level], method="higher"))
 
 
 def _mean_gap_s(result: Result, rows: NDArray[np.bool_]) -> float:

@@ -55,14 +55,20 @@ KNOWN: tuple[dict[str, Value], ...] = (
         "encode_routing": "predicted_completion",
         "encode_batching": "least_slack",
         "chunking": "per_image",
-        "routing": "predicted_completion",
+        "routing": "least_total_tokens",
         "batching": "least_slack",
     },
 )
-"""Rules worth a trial: ModServe's (SoCC 2025), and least slack everywhere."""
+"""Rules worth a trial: ModServe's (SoCC 2025), and least slack on encoders that are picked by when they would be done.
+
+Not on LLM instances: who picks those by when the prefill would be done lets decodes pile up.
+"""
 
 SIZES = (1.0, 0.75, 0.5, 0.375)
 """Shares of the GPUs on which KNOWN is tried where sizes are searched: too many hide what rules are worth."""
+
+SHARES = (MODSERVE_TEXT_SHARE, 0.8)
+"""Shares of the GPUs for LLM instances on which every TP is tried: of more GPUs they do less a GPU, and need more."""
 
 OFF = "off"
 """Of a knob that may be None: the choice that it is."""
@@ -116,8 +122,8 @@ class Space:
     def starts(self) -> tuple[dict[str, Value], ...]:
         """The values of the first trials: the start, and with encoders apart each of KNOWN, as far as the space has it.
 
-        In ModServe's ratio, on all GPUs or on SIZES of them, and the first of KNOWN on instances of every size as well;
-        what KNOWN does not name stays as in the start.
+        In ModServe's ratio: on SIZES of the GPUs, or on all of them, and then the first of KNOWN on instances of every
+        TP, in each of SHARES. What KNOWN does not name stays as in the start.
         """
         if TOPOLOGY not in self.parameters:
             return (self.defaults,)
@@ -125,8 +131,13 @@ class Space:
         sizes = dict.fromkeys(max(2, round(share * lots)) for share in (SIZES if self.sizes else SIZES[:1]))
         apart: dict[str, Value] = {TOPOLOGY: APART, TEXT_SHARE: MODSERVE_TEXT_SHARE}
         wanted = [apart | {LOTS: size} | known for size in sizes for known in KNOWN]
-        degrees = itertools.product(_degrees(self.parameters, TEXT_TP), _degrees(self.parameters, ENCODER_TP))
-        wanted += [apart | {TEXT_TP: text, ENCODER_TP: encoder} | KNOWN[0] for text, encoder in degrees]
+        if not self.sizes:
+            text_tps, encoder_tps = _degrees(self.parameters, TEXT_TP), _degrees(self.parameters, ENCODER_TP)
+            mixes = itertools.product(reversed(text_tps), encoder_tps, SHARES)
+            wanted += [
+                apart | {TEXT_TP: text, ENCODER_TP: encoder, TEXT_SHARE: share} | KNOWN[0]
+                for text, encoder, share in mixes
+            ]
         found = [self.defaults, *({**self.defaults, **self._possible(each)} for each in wanted)]
         return tuple(each for at, each in enumerate(found) if each not in found[:at])
 

@@ -1,31 +1,21 @@
-"""One trial: a configuration serves the searched trace, and is stopped early if it is shown to lose."""
+"""One trial: a configuration serves the searched trace, and is stopped early if it cannot win any more."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from slackwise.errors import InputError
-from slackwise.optional import require
 from slackwise.simulator import Configuration, Objectives, Result, Simulation, result_of
-from slackwise.simulator.state import CLASSES
 from slackwise.traces import Trace
-from slackwise.tuning.estimates import ALL
 from slackwise.tuning.goals import COST, Bound, Goal
+from slackwise.tuning.lateness import missed, of_class, waited_s
 
 LOOKS = 16
 """Blocks of the searched trace: after each a trial may be stopped."""
-
-FEWEST = 5
-"""Blocks before the first test: with fewer the test cannot tell."""
-
-CHANCE = 0.05
-"""A trial is stopped if blocks at least as much worse than the best trial's would come by chance this rarely."""
-
 
 FLOOR = 0.5
 """Where cost is a goal, a trial is stopped that attains less than this in the first quarter: nobody deploys that."""
@@ -45,9 +35,8 @@ class Task:
 
     @property
     def prunes(self) -> bool:
-        """Whether trials are compared with the best on the way: one goal that can be seen there, and no bounds."""
-        seen = self.goals[0].metric.startswith("ttft") or self.goals[0].metric in ("attainment", "goodput_rps")
-        return self.prune and seen and len(self.goals) == 1 and not self.bounds
+        """Whether trials are compared with the best on the way: one goal that can be seen there."""
+        return self.prune and _seen(self.goals[0]) and len(self.goals) == 1
 
     @property
     def looks_s(self) -> list[float]:
@@ -86,7 +75,7 @@ class Measured:
 
 
 def measure(task: Task, configuration: Configuration, best: Measured | None = None) -> Measured:
-    """Serve the trace; stop once the blocks so far are shown to be worse than those of `best`."""
+    """Serve the trace; stop once a bound is broken, or `best` cannot be beaten, whatever comes."""
     try:
         simulation = Simulation(task.trace, configuration, task.objectives, task.seed, task.image_context)
     except InputError as error:
@@ -100,9 +89,10 @@ def measure(task: Task, configuration: Configuration, best: Measured | None = No
         if at == 0 or not task.prunes:
             continue
         blocks.append(_badness(task.goals[0], simulation, [-np.inf, *looks][at - 1], looks[at - 1], until_s))
-        if best is not None and hopeless(blocks, best.blocks):
-            values = _estimate(task.goals[0], blocks, best)
-            return Measured(values, (), tuple(blocks), _arrived(task, until_s), stopped=True)
+        reachable = _reachable(task.goals[0], simulation, until_s)
+        if best is not None and not task.goals[0].better(reachable, best.values[0]):
+            value = _estimate(task.goals[0], blocks, best, reachable)
+            return replace(_broken_off(task, simulation, until_s), values=(value,), blocks=tuple(blocks))
     simulation.run_until()
     result = result_of(simulation)
     values = tuple(each.of(result) for each in task.goals)
@@ -111,25 +101,37 @@ def measure(task: Task, configuration: Configuration, best: Measured | None = No
 
 
 def _lost(task: Task, simulation: Simulation, until_s: float) -> bool:
-    """Whether so many requests are late that a bound on attainment is broken whatever comes, or FLOOR is missed."""
-    for each in task.bounds:
-        if each.at_least and each.goal.metric == "attainment":
-            late, _, total = _late(simulation, each.goal, until_s)
-            if 1.0 - late / max(1, total) < each.limit:
-                return True
+    """Whether a bound is broken whatever comes, or FLOOR is missed."""
+    for bound in task.bounds:
+        shown = _seen(bound.goal) and bound.at_least == bound.goal.more_is_better
+        if shown and bound.away(_reachable(bound.goal, simulation, until_s)) > 0.0:
+            return True
     if not any(each.metric == COST for each in task.goals) or until_s < task.looks_s[LOOKS // 4 - 1]:
         return False
     late, arrived, _ = _late(simulation, Goal("attainment"), until_s)
     return 1.0 - late / max(1, arrived) < FLOOR
 
 
+def _seen(goal: Goal) -> bool:
+    """Whether something is known of the goal before the end."""
+    return goal.metric.startswith("ttft") or goal.metric in ("attainment", "goodput_rps")
+
+
+def _reachable(goal: Goal, simulation: Simulation, until_s: float) -> float:
+    """The best that the goal can come to: nobody else is late, and whoever waits, or is to come, waits no more."""
+    if goal.metric.startswith("ttft"):
+        waited = waited_s(simulation, until_s)[of_class(simulation, goal.category)]
+        return goal.of_ttft(np.maximum(0.0, waited))
+    late, _, total = _late(simulation, goal, until_s)
+    arrival_s = simulation.workload.requests.arrival_s
+    return (total - late) / max(1e-9, arrival_s[-1] - arrival_s[0] if goal.metric == "goodput_rps" else total)
+
+
 def _late(simulation: Simulation, goal: Goal, until_s: float) -> tuple[int, int, int]:
-    """Of the goal's class: requests late by `until_s`, those that have arrived, and all of them."""
-    requests, progress = simulation.workload.requests, simulation.workload.progress
-    rows = np.ones(len(requests), bool) if goal.category == ALL else progress.category == CLASSES.index(goal.category)
-    first_s = np.where(np.isnan(progress.first_token_s), until_s, progress.first_token_s)
-    late, arrived = first_s > requests.deadline_s, requests.arrival_s <= until_s
-    return int((late & rows).sum()), int((arrived & rows).sum()), int(rows.sum())
+    """Of the goal's class: requests that have missed an objective, those that have arrived, and all of them."""
+    rows = of_class(simulation, goal.category)
+    arrived = simulation.workload.requests.arrival_s <= until_s
+    return int((missed(simulation, until_s) & rows).sum()), int((arrived & rows).sum()), int(rows.sum())
 
 
 def _broken_off(task: Task, simulation: Simulation, until_s: float) -> Measured:
@@ -143,47 +145,33 @@ def _broken_off(task: Task, simulation: Simulation, until_s: float) -> Measured:
 
 
 def _violation(bound: Bound, simulation: Simulation, until_s: float, result: Result) -> float:
-    if bound.goal.metric != "attainment":
-        return bound.violation(result)
-    late, arrived, _ = _late(simulation, bound.goal, until_s)
-    away = bound.limit - (1.0 - late / max(1, arrived))
-    return (away if bound.at_least else -away) / (abs(bound.limit) or 1.0)
+    """How far the bound is from being kept by those who have arrived."""
+    if bound.goal.metric == "attainment":
+        late, arrived, _ = _late(simulation, bound.goal, until_s)
+        return bound.away(1.0 - late / max(1, arrived))
+    if bound.goal.metric.startswith("ttft"):
+        waited = waited_s(simulation, until_s)[of_class(simulation, bound.goal.category)]
+        return bound.away(bound.goal.of_ttft(waited[waited >= 0.0]))
+    return bound.violation(result)
 
 
 def _arrived(task: Task, until_s: float) -> int:
     return int(np.searchsorted(task.trace.arrival_s, until_s, side="right"))
 
 
-def hopeless(ours: Sequence[float], best: Sequence[float]) -> bool:
-    """Whether these blocks are worse than the same ones of the best trial, by the signed-rank test of Wilcoxon (1945).
-
-    Paired, block by block, as both served the same arrivals. Blocks that follow each other are not independent: the
-    test is a rule for stopping, no evidence.
-    """
-    if len(ours) < FEWEST:
-        return False
-    gaps = np.array(ours) - np.array(best[: len(ours)])
-    if gaps.mean() <= 0.0:
-        return False
-    stats = require("scipy.stats", "tune")
-    return bool(stats.wilcoxon(gaps, alternative="greater", zero_method="zsplit", method="approx").pvalue < CHANCE)
-
-
 def _badness(goal: Goal, simulation: Simulation, since_s: float, until_s: float, now_s: float) -> float:
-    """Of the requests that arrived in (since, until], seen at `now_s`: the share that is late, or the mean wait."""
-    requests = simulation.workload.requests
-    rows = slice(*np.searchsorted(requests.arrival_s, [since_s, until_s], side="right").tolist())
+    """Of the requests that arrived in (since, until], seen at `now_s`: the share late, or the mean wait."""
+    arrival_s = simulation.workload.requests.arrival_s
+    rows = slice(*np.searchsorted(arrival_s, [since_s, until_s], side="right").tolist())
     if rows.start == rows.stop:
         return 0.0
-    first_s: NDArray[np.float64] = simulation.workload.progress.first_token_s[rows]
-    first_s = np.where(np.isnan(first_s), now_s, first_s)
-    if goal.metric.startswith("ttft"):
-        return float((first_s - requests.arrival_s[rows]).mean())
-    return float((first_s > requests.deadline_s[rows]).mean())
+    found = waited_s(simulation, now_s) if goal.metric.startswith("ttft") else missed(simulation, now_s)
+    return float(found[rows].mean())
 
 
-def _estimate(goal: Goal, blocks: Sequence[float], best: Measured) -> tuple[float, ...]:
-    """The best trial's value and the mean gap to it in the blocks that both have."""
+def _estimate(goal: Goal, blocks: Sequence[float], best: Measured, reachable: float) -> float:
+    """The best trial's value and the mean gap to it in the blocks that both have; no better than what is reachable."""
     gap = float(np.mean(np.array(blocks) - np.array(best.blocks[: len(blocks)])))
     share = gap * (best.values[0] if goal.metric == "goodput_rps" else 1.0)
-    return (best.values[0] - share if goal.more_is_better else best.values[0] + share,)
+    value = best.values[0] - share if goal.more_is_better else best.values[0] + share
+    return reachable if goal.better(value, reachable) else value

@@ -25,6 +25,9 @@ from slackwise.tuning.workers import Here, Waiting, Workers
 VALUES, MEASURED = "values", "measured"
 """User attributes of a trial in the study."""
 
+FEWEST_STARTS, PART = 3, 4
+"""The space's starts take a fourth of the trials, or three: the rest is the sampler's."""
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -42,6 +45,11 @@ class Budget:
     def left(self, trials: int, requests: int) -> bool:
         """Whether another trial may be begun."""
         return trials < self.trials and (self.requests is None or trials == 0 or requests < self.requests)
+
+    def starts(self, size: int) -> int:
+        """How many known services may come first, if a trial that is not stopped serves `size` requests."""
+        whole = self.trials if self.requests is None else min(self.trials, self.requests // size)
+        return max(FEWEST_STARTS, whole // PART)
 
 
 @dataclass(frozen=True)
@@ -113,11 +121,10 @@ def search(
 ) -> History:
     """Search `space` for the best of the task's first goal (of two: for the front), going on where `journal` ends.
 
-    The first trials are the space's `starts`. A configuration suggested again is not simulated again, and a random
-    trial follows: a sampler that repeats itself knows nothing better to try.
+    The first trials are the space's `starts`, a fourth of the budget at most. A configuration suggested again is not
+    simulated again, and a random trial follows: a sampler that repeats itself knows nothing better to try.
 
-    Raises InputError for an unknown sampler or one that cannot
-    have the goals.
+    Raises InputError for an unknown sampler or one that cannot have the goals.
     """
     with quiet() as optuna:
         loop = _Loop(optuna, task, space, find_sampler(sampler, len(task.goals)), workers or Here(task), journal)
@@ -146,7 +153,7 @@ class _Loop:
         self.known = {repr(space.configuration(each.values)): each.measured for each in done}
 
     def run(self, sampler: str, budget: Budget, progress: Progress) -> History:
-        study = self._study(sampler)
+        study = self._study(sampler, budget)
         ranges, under_way = distributions(self.sampler, self.space.parameters), deque[_Begun]()
         explorer = self.optuna.create_study(sampler=self.optuna.samplers.RandomSampler(seed=self._seed("repeats")))
         begun = len(self.entries)
@@ -166,14 +173,14 @@ class _Loop:
     def history(self) -> History:
         return History(self.task.goals, tuple(self.entries))
 
-    def _study(self, sampler: str) -> Any:
+    def _study(self, sampler: str, budget: Budget) -> Any:
         """A study in memory with the trials of the journal; the sampler's seed hangs on how many there are."""
         made = self.sampler.make(self.optuna, self._seed(sampler))
         study = self.optuna.create_study(directions=directions(self.task.goals), sampler=made)
         if self.entries and self.journal:
             study.add_trials(self.journal.trials)
         else:
-            for values in self.space.starts:
+            for values in self.space.starts[: budget.starts(len(self.task.trace))]:
                 study.enqueue_trial(written(self.sampler, self.space.parameters, values))
         return study
 

@@ -6,6 +6,8 @@ under either reading of the counts. Searches see the first two days of the week,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -48,6 +50,19 @@ def windows(setting: Setting, count: str) -> list[Trace]:
 def searched(setting: Setting, count: str) -> Trace:
     """The days that searches see."""
     return window(setting, count, SEARCHED_H, SEARCHED_DAYS)
+
+
+def one_after_another(traces: Sequence[Trace]) -> Trace:
+    """The traces end to end, each request with the images that it has under its own trace's reading of the counts."""
+    begins_s = np.cumsum([0.0, *(period_s(each) for each in traces[:-1])])
+    return replace(
+        traces[0],
+        arrival_s=np.concatenate([each.arrival_s + at for each, at in zip(traces, begins_s, strict=True)]),
+        recorded_images=np.concatenate([each.images for each in traces]),
+        context_tokens=np.concatenate([each.context_tokens for each in traces]),
+        output_tokens=np.concatenate([each.output_tokens for each in traces]),
+        image_count="raw",
+    )
 
 
 def at_rate(trace: Trace, requests_per_s: float, seed: int) -> Trace:
