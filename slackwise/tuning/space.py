@@ -122,7 +122,7 @@ class Space:
     def starts(self) -> tuple[dict[str, Value], ...]:
         """The values of the first trials: the start, and with encoders apart each of KNOWN, as far as the space has it.
 
-        In ModServe's ratio: on SIZES of the GPUs, or on all of them, and then the first of KNOWN on instances of every
+        In ModServe's ratio: on SIZES of the GPUs, or on all of them, and then the last of KNOWN on instances of every
         TP, in each of SHARES. What KNOWN does not name stays as in the start.
         """
         if TOPOLOGY not in self.parameters:
@@ -135,7 +135,7 @@ class Space:
             text_tps, encoder_tps = _degrees(self.parameters, TEXT_TP), _degrees(self.parameters, ENCODER_TP)
             mixes = itertools.product(reversed(text_tps), encoder_tps, SHARES)
             wanted += [
-                apart | {TEXT_TP: text, ENCODER_TP: encoder, TEXT_SHARE: share} | KNOWN[0]
+                apart | {TEXT_TP: text, ENCODER_TP: encoder, TEXT_SHARE: share} | KNOWN[1]
                 for text, encoder, share in mixes
             ]
         found = [self.defaults, *({**self.defaults, **self._possible(each)} for each in wanted)]
