@@ -129,14 +129,14 @@ class Space:
             return (self.defaults,)
         lots = self.start.cluster.gpus // LOT
         sizes = dict.fromkeys(max(2, round(share * lots)) for share in (SIZES if self.sizes else SIZES[:1]))
-        apart: dict[str, Value] = {TOPOLOGY: APART, TEXT_SHARE: MODSERVE_TEXT_SHARE}
-        wanted = [apart | {LOTS: size} | known for size in sizes for known in KNOWN]
+        shares = SHARES if self.sizes else SHARES[:1]
+        mixes = itertools.product(sizes, shares, KNOWN)
+        wanted = [{TOPOLOGY: APART, LOTS: size, TEXT_SHARE: share} | known for size, share, known in mixes]
         if not self.sizes:
             text_tps, encoder_tps = _degrees(self.parameters, TEXT_TP), _degrees(self.parameters, ENCODER_TP)
-            mixes = itertools.product(reversed(text_tps), encoder_tps, SHARES)
             wanted += [
-                apart | {TEXT_TP: text, ENCODER_TP: encoder, TEXT_SHARE: share} | KNOWN[1]
-                for text, encoder, share in mixes
+                {TOPOLOGY: APART, TEXT_TP: text, ENCODER_TP: encoder, TEXT_SHARE: share} | KNOWN[1]
+                for text, encoder, share in itertools.product(reversed(text_tps), encoder_tps, SHARES)
             ]
         found = [self.defaults, *({**self.defaults, **self._possible(each)} for each in wanted)]
         return tuple(each for at, each in enumerate(found) if each not in found[:at])

@@ -48,7 +48,8 @@ def test_the_first_trials_are_the_start_modserves_rules_and_least_slack() -> Non
 def test_known_rules_are_tried_on_fewer_gpus_where_sizes_are_searched() -> None:
     space = space_of(TODAY, sizes=True)
     tried = [space.configuration(each).cluster for each in space.starts]
-    assert [each.gpus for each in tried[:7]] == [16, 16, 16, 12, 12, 8, 8]
+    assert [each.gpus for each in tried] == [16] + 4 * [16] + 4 * [12] + 4 * [8]
+    assert {pool.instances for each in tried[5:9] for pool in each.pools[1:]} == {2}
     assert [each.topology for each in tried] == ["monolith"] + (len(tried) - 1) * ["E+PD"]
 
 
