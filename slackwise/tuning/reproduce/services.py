@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from slackwise.simulator import Configuration, disaggregated, preset
@@ -16,8 +17,8 @@ STEPS = (MONOLITH, DECOUP, SCHED, ROUTING)
 SCHEDULING = ("encode_batching=modality_size_priority", "batching=modality_size_priority")
 """Short text first, then the smaller prompt."""
 
-Tuned = Mapping[str, Mapping[str, Configuration]]
-"""Model -> TUNED or TUNED_TODAY -> the service that a search found, on any number of GPUs."""
+Tuned = Mapping[str, Mapping[str, Sequence[Configuration]]]
+"""Model -> TUNED or TUNED_TODAY -> the services that searches found, one a fleet."""
 
 
 def monolith(setting: Setting, model: str, gpus: int) -> Configuration:
@@ -50,11 +51,18 @@ def modserve(setting: Setting, model: str, gpus: int, text_instances: int | None
 
 def others(setting: Setting, model: str, gpus: int, tuned: Tuned) -> dict[str, Configuration]:
     """What the paper does not have: today's vLLM, and what was tuned."""
-    found = {TODAY: preset("vllm", model, setting.gpu, gpus)}
-    found |= {name: resized(each, gpus) for name, each in tuned.get(model, {}).items()}
-    return {name: replace(each, name=name) for name, each in found.items()}
+    return {TODAY: replace(preset("vllm", model, setting.gpu, gpus), name=TODAY)} | tuned_for(model, gpus, tuned)
 
 
-def resized(configuration: Configuration, gpus: int) -> Configuration:
+def tuned_for(model: str, gpus: int, tuned: Tuned) -> dict[str, Configuration]:
+    """What was tuned on the fleet nearest in size, in its own ratio of pools on `gpus` GPUs."""
+    return {name: resized(_nearest(each, gpus), name, gpus) for name, each in tuned.get(model, {}).items()}
+
+
+def resized(configuration: Configuration, name: str, gpus: int) -> Configuration:
     """A service on another number of GPUs, in its own ratio of pools."""
-    return Space(configuration, {}).configuration({LOTS: gpus // LOT}, configuration.name)
+    return Space(configuration, {}).configuration({LOTS: gpus // LOT}, name)
+
+
+def _nearest(services: Sequence[Configuration], gpus: int) -> Configuration:
+    return min(services, key=lambda each: abs(math.log(each.cluster.gpus / gpus)))

@@ -16,7 +16,7 @@ from slackwise.tuning.goals import Goal as Metric
 from slackwise.tuning.outcome import Outcome
 from slackwise.tuning.paired import judge
 from slackwise.tuning.reproduce.finding import Finding, Goal, Row, goal_over, reduction
-from slackwise.tuning.reproduce.services import ROUTING, TUNED, TUNED_TODAY, Tuned, modserve, monolith, resized
+from slackwise.tuning.reproduce.services import ROUTING, TUNED, TUNED_TODAY, Tuned, modserve, monolith, tuned_for
 from slackwise.tuning.reproduce.setting import COUNTS, Progress, Setting
 from slackwise.tuning.reproduce.traffic import at_rate, busy_rate, searched, window
 from slackwise.tuning.trials import Task
@@ -70,7 +70,7 @@ def _outcomes(
     known, missing = available({name: CANDIDATES[name] for name in NAMES})
     setup = Setup(task, preset("vllm", model, setting.gpu, GPUS), setting.trials * len(task.trace))
     ours: dict[str, Configuration] = {ROUTING: modserve(setting, model, GPUS)}
-    ours |= {name: resized(each, GPUS) for name, each in tuned.get(model, {}).items()}
+    ours |= tuned_for(model, GPUS, tuned)
     found = {name: _served(name, Made(each), None, task, kept) for name, each in ours.items()}
     for name, candidate in known.items():
         tell(FROM.get(name, candidate.summary))
