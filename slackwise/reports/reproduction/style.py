@@ -7,6 +7,8 @@ from typing import Any
 from slackwise.tuning.reproduce.services import (
     DECOUP,
     MONOLITH,
+    NO_LATER,
+    NO_LATER_TODAY,
     ROUTING,
     SCHED,
     TODAY,
@@ -22,6 +24,8 @@ LINES: dict[str, tuple[str, str]] = {
     TODAY: ("#555555", "--"),
     TUNED: ("#d55e00", "-"),
     TUNED_TODAY: ("#d55e00", "--"),
+    NO_LATER: ("#cc79a7", "-"),
+    NO_LATER_TODAY: ("#cc79a7", "--"),
 }
 OTHER = "#009e73"
 
