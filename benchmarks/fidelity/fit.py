@@ -11,7 +11,7 @@ from measurements import Measurements, subset
 from numpy.typing import NDArray
 
 from slackwise.latency.rates import Rates
-from slackwise.latency.terms import encode_seconds, fixed_seconds, table_seconds
+from slackwise.latency.terms import encode_seconds, fixed_seconds, soft_maximum, table_seconds
 from slackwise.latency.work import LanguageWork
 from slackwise.optional import require
 
@@ -22,13 +22,13 @@ OWN = ("vllm-2023",)
 """Engines measured end to end: fitted last, on their own, with the GPUs' constants held."""
 
 
-def predict(measurements: Measurements, values: Values) -> NDArray[np.float64]:
+def predict(measurements: Measurements, values: Values, form: Form = SHIPPED) -> NDArray[np.float64]:
     """Seconds of every row under `values` (shipped constants where absent), by the formulas of the package."""
     pairs, index = _pairs(measurements)
     rates = rates_of(pairs, index, values)
     work = measurements.work
     if isinstance(work, LanguageWork):
-        return np.asarray(_language_seconds(measurements, work, rates))
+        return np.asarray(_language_seconds(measurements, work, rates, form.hidden))
     return np.asarray(encode_seconds(work, rates, measurements.tokens))
 
 
@@ -42,14 +42,14 @@ def fit(rows: Measurements, form: Form = SHIPPED) -> Values:
     kernels = subset(rows, ~own)
     if len(kernels.seconds):
         pairs, _ = _pairs(kernels)
-        values.update(_solve(kernels, constants(sorted({gpu for gpu, _ in pairs}), pairs), {}, form))
+        values.update(solve(kernels, constants(sorted({gpu for gpu, _ in pairs}), pairs), {}, form))
     whole = subset(rows, own)
     if len(whole.seconds):
-        values.update(_solve(whole, constants([], _pairs(whole)[0]), values, form))
+        values.update(solve(whole, constants([], _pairs(whole)[0]), values, form))
     return values
 
 
-def _solve(rows: Measurements, known: Sequence[Constant], held: Values, form: Form) -> Values:
+def solve(rows: Measurements, known: Sequence[Constant], held: Values, form: Form) -> Values:
     """The constants `known` to the model that fit `rows` best, given the `held` ones."""
     absent = {(each.owner, each.name): form.absent[each.name] for each in known if each.name in form.absent}
     unknowns = [each for each in known if each.name not in form.absent]
@@ -64,7 +64,7 @@ def _solve(rows: Measurements, known: Sequence[Constant], held: Values, form: Fo
         }
 
     def residuals(point: NDArray[np.float64]) -> NDArray[np.float64]:
-        errors = np.log(predict(rows, values(point)) / rows.seconds) / SPREAD
+        errors = np.log(predict(rows, values(point), form) / rows.seconds) / SPREAD
         robust = np.sign(errors) * np.sqrt(2 * (np.sqrt(1 + errors**2) - 1))
         return np.concatenate([robust, (point - centre) / width])
 
@@ -72,8 +72,9 @@ def _solve(rows: Measurements, known: Sequence[Constant], held: Values, form: Fo
     return {key: value for key, value in values(solution.x).items() if key not in held}
 
 
-def _language_seconds(rows: Measurements, work: LanguageWork, rates: Rates) -> NDArray[np.float64]:
-    seconds = table_seconds(work, rates, rows.tokens) + fixed_seconds(work, rates)
+def _language_seconds(rows: Measurements, work: LanguageWork, rates: Rates, hidden: float) -> NDArray[np.float64]:
+    table, fixed = table_seconds(work, rates, rows.tokens), fixed_seconds(work, rates)
+    seconds = soft_maximum(table, fixed, hidden) if hidden else table + fixed
     seconds = seconds + rows.pairs * work.flops_per_pair / rates.attention_flops_s
     return np.asarray(seconds + rows.kv_tokens * work.kv_bytes_per_token / rates.kv_bytes_s)
 

@@ -22,6 +22,7 @@ class Form:
     growth: float = 0.5  # all-reduces are charged (2 (n - 1) / n)^growth of their bytes
     activations: float = 1.0  # share of the activation bytes that is charged
     prior_width: float = 1.0  # of the shipped widths
+    hidden: float = 0.0  # exponent of the soft maximum of overheads and the GPU's work; 0: they add up
     absent: Mapping[str, float] = field(default_factory=dict)  # constants that it lacks -> value that leaves them out
 
 

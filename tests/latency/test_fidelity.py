@@ -52,6 +52,18 @@ def test_steps_measured_end_to_end_are_within_twelve_percent(scores: dict[str, A
     assert scores["by_stage_and_gpu"][f"vllm-2023 {stage} {gpu}"]["mape"] < 0.12
 
 
+def test_overheads_that_add_up_are_nearer_to_decodes_than_hidden_ones() -> None:
+    if not DATA.exists():
+        pytest.skip("the measured step times (shared/data/perf_validation.csv) are absent")
+    command = [sys.executable, str(ROOT / "benchmarks" / "fidelity" / "hidden.py"), str(DATA)]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    cells = [[cell.strip() for cell in line.split("|")] for line in lines if "| decode |" in line]
+    errors = {(row[1], row[2]): float(row[5].rstrip("%")) for row in cells}
+    for (form, gpu), error in errors.items():
+        assert error >= errors["add up (shipped)", gpu], form
+    assert len(errors) == 8
+
+
 def test_a_step_that_takes_twice_as_long_as_predicted_scores_an_error_of_a_half(tmp_path: Path) -> None:
     def score(ms: float) -> dict[str, Any]:
         path = tmp_path / "rows.csv"
