@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -23,16 +22,11 @@ from slackwise.adapters.ray.up import ENVIRONMENT, SLOT
 from slackwise.policies.winner import write_winner
 
 from .deployed import deployed, wanting
+from .live import free_port
 
 LIMIT_S = 300.0
 ROOT = Path(__file__).parents[2]
 RAY = {**ENVIRONMENT, "RAY_AUTH_MODE": "token", "PYTHONPATH": str(ROOT)}
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def answers(port: int) -> bool:

@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import tempfile
 import time
 from collections.abc import Iterator
@@ -34,17 +33,15 @@ from slackwise.policies import find
 from slackwise.policies.features import INSTANCE, REQUEST
 
 from .engines import chat, counted, environment, target_of, winner_of
+from .live import Running, free_port
 
 KEY_NAME, KEY = "SLACKWISE_TEST_KEY", "open sesame"
 
 
 @dataclass
-class Live:
+class Live(Running):
     """A running application, and what it was asked so far."""
 
-    endpoint: str
-    client: Any
-    folder: Path
     images: int = 0
     image_requests: int = 0
     asked: list[str] = field(default_factory=list)
@@ -72,19 +69,6 @@ class Live:
             assert reply.status_code == 200, reply.read()
             return [line.removeprefix("data: ") for line in reply.iter_lines() if line]
 
-    def pools(self) -> dict[str, Any]:
-        found: dict[str, Any] = ray_up.status_of(self.client)["pools"]
-        return found
-
-    def wait(self, e: int, pd: int, limit_s: float = 400.0) -> dict[str, Any]:
-        until = time.monotonic() + limit_s
-        while True:
-            pools = self.pools()
-            if (pools["e"]["running"], pools["pd"]["running"]) == (e, pd):
-                return pools
-            assert time.monotonic() < until, pools
-            time.sleep(0.5)
-
     def text_engine(self) -> dict[str, float]:
         """What the text engine counts: the one with the scheduler plug-in."""
         return self.with_plugin()[1]
@@ -107,14 +91,11 @@ HEADERS = {"Authorization": f"Bearer {KEY}"}
 def live(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     folder = tmp_path_factory.mktemp("live")
     (folder / "tmp").mkdir()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     ray_folder = tempfile.gettempdir()  # Ray's own sockets must have short names
     with environment({"TMPDIR": str(folder / "tmp"), "RAY_TMPDIR": ray_folder, KEY_NAME: KEY}):
         target = target_of(tiny, folder, decisions=str(folder / "decisions"), api_key_env=KEY_NAME)
         write_files(render(winner_of(1, 1), target, folder), folder)
-        document = ray_up.with_engines(ray_up.read_document(folder), folder, cpu=True, port=port)
+        document = ray_up.with_engines(ray_up.read_document(folder), folder, cpu=True, port=free_port())
         with ray_up.local_ray(ray_up.gpus_of(document)) as dashboard:
             running = ray_up.bring_up(document, folder, dashboard, print, 500.0)
             yield Live(running.endpoint, running.client(), folder)

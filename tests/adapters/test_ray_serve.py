@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,8 @@ from slackwise.adapters.ray.render import render, write_files
 from slackwise.adapters.ray.target import Target
 from slackwise.policies.winner import Winner
 from slackwise.simulator import Cluster, Pool, isolated, preset
+
+from .live import Running, free_port
 
 MODEL, GPU, GPUS, SPEED = "LLaVA-OneVision-7B", "A100-80GB", 5, 2.0
 KEY_NAME, KEY = "SLACKWISE_TEST_KEY", "open sesame"
@@ -60,13 +61,8 @@ def actor_of(replica: str) -> Any:
     return ray.get_actor(name["name"], namespace=name["namespace"])
 
 
-@dataclass
-class Live:
-    """A running application."""
-
-    endpoint: str
-    client: Any
-    folder: Path
+class Live(Running):
+    """A running application, and how it is asked."""
 
     def ask(self, images: int, limit_s: float = 60.0, **more: Any) -> httpx.Response:
         return httpx.post(
@@ -89,30 +85,14 @@ class Live:
         named = [(replica, actor_of(replica)) for replica in self.pools()[pool]["replicas"]]
         return [ray.get(actor.record_routing_stats.remote(), timeout=30) for _, actor in named]
 
-    def pools(self) -> dict[str, Any]:
-        found: dict[str, Any] = ray_up.status_of(self.client)["pools"]
-        return found
-
-    def wait(self, e: int, pd: int, limit_s: float = 180.0) -> dict[str, Any]:
-        until = time.monotonic() + limit_s
-        while True:
-            pools = self.pools()
-            if (pools["e"]["running"], pools["pd"]["running"]) == (e, pd):
-                return pools
-            assert time.monotonic() < until, pools
-            time.sleep(0.3)
-
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     folder = tmp_path_factory.mktemp("deployed")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     os.environ[KEY_NAME] = KEY
     target = Target("m", GPUS, images_per_request=8, body_bytes=65536, api_key_env=KEY_NAME)
     write_files(render(winner_of(2, 1), target, folder), folder)
-    document = ray_up.emulated(ray_up.read_document(folder), folder, SPEED, port)
+    document = ray_up.emulated(ray_up.read_document(folder), folder, SPEED, free_port())
     with ray_up.local_ray(ray_up.gpus_of(document)) as dashboard:
         running = ray_up.bring_up(document, folder, dashboard, print, 240.0)
         yield Live(running.endpoint, running.client(), folder)

@@ -80,3 +80,9 @@ def test_every_command_takes_json_and_a_seed(command: str, capsys: pytest.Captur
 def test_a_group_without_a_command_shows_its_help_as_it_is_laid_out(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["trace"]) == 2
     assert "\n  synthesize " in capsys.readouterr().err
+
+
+def test_the_package_runs_as_a_module() -> None:
+    done = subprocess.run([sys.executable, "-m", "slackwise", "--version"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert __version__ in done.stdout
