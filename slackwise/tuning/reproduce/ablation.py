@@ -69,8 +69,9 @@ def ablation(setting: Setting, tuned: Tuned, progress: Progress) -> Finding:
             curves[model] = {each.name: ttft_curve(each.result) for each in outcomes}
             traffic[model] = describe(trace)
     why = (
-        "The paper gives neither its rate nor its router before ModServe's; our encoders at TP-1 take four times as "
-        "long for an image as the monoliths' TP-4, so that pools apart gain little at low load, or lose."
+        "The paper gives neither its rate nor its router before ModServe's; our encoders at TP-1 take 2.1 (Llama) and "
+        "1.6 (InternVL) times as long for an image as the monoliths' TP-4, so that pools apart gain little at low "
+        "load, or lose."
     )
     goals = [goal for model, cells_ in told.items() for goal in _goals(model, cells_)]
     notes = tuple(f"{model}, {COUNTS[0]}, load {HIGH:g}: {text}" for model, text in traffic.items())
