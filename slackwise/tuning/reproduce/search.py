@@ -73,7 +73,8 @@ def search(setting: Setting, tuned: Tuned, progress: Progress) -> Finding:
         kept = _loaded(setting, model, gpus, COUNTS[0], window(setting, COUNTS[0]))
         rows.append(_judged(setting, model, first, made, kept))
         notes.append(f"{told}: {trial}, {made.cluster.describe()}")
-        notes.append(f"{told}: searched {describe(task.trace)}; judged {describe(kept)}")
+        if (name, gpus) == (TUNED, setting.gpus):
+            notes.append(f"{model}, {gpus} GPUs: searched {describe(task.trace)}; judged {describe(kept)}")
     why = "The paper tunes nothing; its rules and its ratio of pools are trial 0 of each search."
     return Finding(tuple(rows), why, (), tuple(notes), {"services": found})
 
