@@ -68,7 +68,10 @@ SIZES = (1.0, 0.75, 0.5, 0.375)
 """Shares of the GPUs on which KNOWN is tried where sizes are searched: too many hide what rules are worth."""
 
 SHARES = (MODSERVE_TEXT_SHARE, 0.8)
-"""Shares of the GPUs for LLM instances on which every TP is tried: of more GPUs they do less a GPU, and need more."""
+"""Shares of the GPUs for LLM instances that known rules are tried in: ModServe's, and one for heavier text.
+
+The second was chosen after runs on the synthetic week, where ModServe's leaves encoders idle.
+"""
 
 OFF = "off"
 """Of a knob that may be None: the choice that it is."""
@@ -122,8 +125,9 @@ class Space:
     def starts(self) -> tuple[dict[str, Value], ...]:
         """The values of the first trials: the start, and with encoders apart each of KNOWN, as far as the space has it.
 
-        In ModServe's ratio: on SIZES of the GPUs, or on all of them, and then the last of KNOWN on instances of every
-        TP, in each of SHARES. What KNOWN does not name stays as in the start.
+        Where the number of GPUs is searched, on SIZES of them in each of SHARES; else on all of them in ModServe's
+        ratio, and then the last of KNOWN on instances of every TP, in each of SHARES. What KNOWN does not name stays
+        as in the start.
         """
         if TOPOLOGY not in self.parameters:
             return (self.defaults,)
@@ -250,7 +254,8 @@ def _has_layout(cluster: Cluster) -> bool:
     known = set(pools) in ({"EPD"}, {"E", "PD"}) and _text_tp(cluster) in TEXT_TPS
     known = known and pools.get("E", ENCODER_TPS[0]) in ENCODER_TPS and cluster.pools[-1].gpus % LOT == 0
     simple = isinstance(cluster.placement, str) and all(
-        pool.most is None and pool.gpu is None for pool in cluster.pools
+        pool.most is None and pool.gpu is None and (pool.profile is None or pool.tensor_parallel <= LOT)
+        for pool in cluster.pools
     )
     return known and simple and len(cluster.pools) == len(pools) and cluster.gpus % LOT == 0
 

@@ -100,6 +100,14 @@ def test_measured_instances_keep_their_profile_and_are_searched_in_number_alone(
     assert [(pool.instances, pool.profile) for pool in made] == [(12, "E.json"), (1, "PD.json")]
 
 
+def test_measured_instances_larger_than_a_lot_keep_their_layout() -> None:
+    pools = (replace(TODAY.cluster.pools[0], instances=2, tensor_parallel=8, profile="EPD.json"),)
+    measured = replace(TODAY, cluster=replace(TODAY.cluster, pools=pools))
+    assert TEXT_SHARE not in space_of(measured).parameters
+    with pytest.raises(InputError, match="the layout is searched from"):
+        space_of(measured, [LAYOUT])
+
+
 def test_every_knob_of_every_policy_that_is_searched_is_a_parameter() -> None:
     parameters = space_of(TODAY).parameters
     for role, names in CHOICES.items():
