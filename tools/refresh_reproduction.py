@@ -1,4 +1,4 @@
-"""Put the tables of benchmarks/modserve/results into docs/reproduction.md, each under its heading."""
+"""Put tables and reasons of benchmarks/modserve/results into docs/reproduction.md, each under its heading."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from slackwise.files import write_text
 from slackwise.reports.reproduction.report import cells
-from slackwise.tuning.reproduce.catalogue import EXPERIMENTS
+from slackwise.tuning.reproduce.catalogue import EXPERIMENTS, SEARCH
 
 ROOT = Path(__file__).parents[1]
 PAGE, RESULTS = ROOT / "docs" / "reproduction.md", ROOT / "benchmarks" / "modserve" / "results"
@@ -58,8 +58,13 @@ def markdown(heads: Sequence[str], rows: Rows) -> str:
     return "".join(f"| {' | '.join(each)} |\n" for each in lines)
 
 
+def reasons() -> str:
+    """Why ours differ from the paper's, an item an experiment; searches have nothing to differ from."""
+    return "".join(f"- **{name}**: {each['why']}\n" for name, each in experiments() if name != SEARCH)
+
+
 def main() -> None:
-    """Replace the table under each heading."""
+    """Replace the table under each heading, and the list of reasons."""
     text = PAGE.read_text(encoding="utf-8")
     for heading, (heads, rows) in TABLES.items():
         pattern = re.compile(rf"(### {heading}\n\n(?:[^|\n].*\n|\n)*)(?:\|.*\n)+")
@@ -67,6 +72,11 @@ def main() -> None:
         text, count = pattern.subn(lambda found, made=table: found[1] + made, text)
         if count != 1:
             raise SystemExit(f"{PAGE.name} has no table under '{heading}'")
+    text, count = re.subn(
+        r"(Why they differ, one sentence each:\n\n)(?:- .*\n)+", lambda found: found[1] + reasons(), text
+    )
+    if count != 1:
+        raise SystemExit(f"{PAGE.name} has no list of reasons")
     write_text(PAGE, text)
 
 
