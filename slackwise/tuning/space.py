@@ -129,7 +129,7 @@ class Space:
         ratio, and then the last of KNOWN on instances of every TP, in each of SHARES. What KNOWN does not name stays
         as in the start.
         """
-        if TOPOLOGY not in self.parameters:
+        if TOPOLOGY not in self.parameters and not (self.layout and self.start.cluster.topology == APART):
             return (self.defaults,)
         lots = self.start.cluster.gpus // LOT
         sizes = dict.fromkeys(max(2, round(share * lots)) for share in (SIZES if self.sizes else SIZES[:1]))
@@ -190,8 +190,9 @@ class Space:
         cluster, found = self.start.cluster, dict[str, Knob]()
         lots, apart = cluster.gpus // LOT, cluster.topology == APART
         measured = any(pool.profile for pool in cluster.pools)  # by a profile, which knows one TP and its own stages
-        if self.sizes:
-            found[LOTS] = IntRange(2 if measured and apart else 1, lots, lots)
+        fewest = 2 if measured and apart else 1
+        if self.sizes and lots > fewest:
+            found[LOTS] = IntRange(fewest, lots, lots)
         if not self.layout:
             return found
         text_tps = () if measured else _text_tps(cluster)
@@ -199,7 +200,7 @@ class Space:
             found[TEXT_TP] = Choice(tuple(map(str, text_tps)), str(_text_tp(cluster)))
         if lots > 1 and not measured:
             found[TOPOLOGY] = Choice((MONOLITH, APART), cluster.topology)
-            found[ENCODER_TP] = Choice(tuple(map(str, ENCODER_TPS)), str(_encoder_tp(cluster)))
+            found[ENCODER_TP] = Choice(tuple(map(str, _on_a_server(cluster, ENCODER_TPS))), str(_encoder_tp(cluster)))
         if lots > 2 and (apart or not measured):
             found[TEXT_SHARE] = Range(0.0, 1.0, _text_share(cluster))
         return found
@@ -270,7 +271,13 @@ def _pool(cluster: Cluster, stages: str, instances: int, tensor_parallel: int, e
 def _text_tps(cluster: Cluster) -> tuple[int, ...]:
     """GPUs that an LLM instance of the cluster may have."""
     model, gpu, pool = load_model(cluster.model), load_gpu(cluster.gpu), cluster.pools[-1]
-    return tuple(each for each in TEXT_TPS if each == pool.tensor_parallel or fits(model, gpu, each, pool.engine))
+    possible = _on_a_server(cluster, TEXT_TPS)
+    return tuple(each for each in possible if each == pool.tensor_parallel or fits(model, gpu, each, pool.engine))
+
+
+def _on_a_server(cluster: Cluster, degrees: Sequence[int]) -> tuple[int, ...]:
+    """Those that an instance may have: it does not span servers."""
+    return tuple(each for each in degrees if each <= cluster.server_gpus)
 
 
 def _text_tp(cluster: Cluster) -> int:

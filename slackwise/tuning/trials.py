@@ -135,7 +135,10 @@ def _late(simulation: Simulation, goal: Goal, until_s: float) -> tuple[int, int,
 
 
 def _broken_off(task: Task, simulation: Simulation, until_s: float) -> Measured:
-    """What a lost trial came to, by those who have arrived; its bill as if it had gone on to the last arrival."""
+    """What a lost trial came to, whoever is still to come missing; its bill as if it had gone on to the last arrival.
+
+    Violations are those of who has arrived.
+    """
     result = result_of(simulation)
     looks, first_s = task.looks_s, float(task.trace.arrival_s[0])
     share = (until_s - first_s) / max(1e-9, looks[-1] - first_s)

@@ -82,7 +82,7 @@ def trial_row(space: Space, history: History, entry: Entry) -> dict[str, Any]:
         "stopped": measured.stopped,
         "failure": measured.failure,
         "requests": measured.requests,
-        "settings": space.settings(entry.values),
+        "settings": dict(entry.values) if measured.failure else space.settings(entry.values),
     }
 
 

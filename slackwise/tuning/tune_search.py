@@ -121,7 +121,7 @@ def search(
 ) -> History:
     """Search `space` for the best of the task's first goal (of two: for the front), going on where `journal` ends.
 
-    The first trials are the space's `starts`, a fourth of the budget at most. A configuration suggested again is not
+    The first trials are the space's `starts`, a fourth of the budget, or three. A configuration suggested again is not
     simulated again, and a random trial follows: a sampler that repeats itself knows nothing better to try.
 
     Raises InputError for an unknown sampler or one that cannot have the goals.
@@ -179,9 +179,8 @@ class _Loop:
         study = self.optuna.create_study(directions=directions(self.task.goals), sampler=made)
         if self.entries and self.journal:
             study.add_trials(self.journal.trials)
-        else:
-            for values in self.space.starts[: budget.starts(len(self.task.trace))]:
-                study.enqueue_trial(written(self.sampler, self.space.parameters, values))
+        for values in self.space.starts[len(self.entries) : budget.starts(len(self.task.trace))]:
+            study.enqueue_trial(written(self.sampler, self.space.parameters, values))
         return study
 
     def _seed(self, name: str) -> int:

@@ -1,4 +1,4 @@
-"""A search starts from the start, stops what is shown to lose, gives the same again, and goes on where it ended."""
+"""A search starts from the start, stops what cannot win any more, gives the same again, and goes on where it ended."""
 
 from __future__ import annotations
 
@@ -180,6 +180,14 @@ def test_the_budget_ends_a_search_by_trials_or_by_requests(task: Task, space: Sp
     for wrong in ({"trials": 0}, {"requests": 0}):
         with pytest.raises(InputError, match="at least 1"):
             Budget(**wrong)
+
+
+def test_known_services_that_had_not_run_come_first_after_a_resume(task: Task, space: Space, tmp_path: Path) -> None:
+    budget = Budget(40)
+    known = [space.configuration(each) for each in space.starts[: budget.starts(len(task.trace))]]
+    search(task, space, "random", Budget(4), journal=journal(tmp_path / "study", task))
+    found = search(task, space, "random", budget, journal=journal(tmp_path / "study", task, resume=True))
+    assert [space.configuration(each.values) for each in found.entries[4 : len(known)]] == known[4:]
 
 
 def test_a_search_goes_on_where_it_ended(task: Task, space: Space, tmp_path: Path) -> None:

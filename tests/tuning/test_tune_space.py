@@ -92,6 +92,27 @@ def test_a_fleet_too_small_for_its_instances_takes_smaller_ones(lots: int, wante
     assert [(pool.instances, pool.tensor_parallel) for pool in made] == wanted
 
 
+def test_no_instance_is_larger_than_a_server() -> None:
+    small = replace(TODAY, cluster=replace(TODAY.cluster, server_gpus=4))
+    space = space_of(small)
+    knob = space.parameters[TEXT_TP]
+    assert isinstance(knob, Choice)
+    assert knob.names == ("2", "4")
+    for values in (*space.starts, *drawn(space, 40)):
+        assert space.configuration(values).cluster.server_gpus == 4
+
+
+@pytest.mark.parametrize("gpus", [8, 16])
+def test_measured_pools_are_begun_with_known_rules_and_may_be_as_few_as_two_lots(gpus: int) -> None:
+    start = preset("modserve", "InternVL2.5-26B", gpus=gpus)
+    pools = tuple(replace(pool, profile=f"{pool.stages}.json") for pool in start.cluster.pools)
+    space = space_of(replace(start, cluster=replace(start.cluster, pools=pools)), sizes=True)
+    assert (LOTS in space.parameters) == (gpus > 8)
+    tried = [space.configuration(each) for each in space.starts]
+    assert "predicted_completion" in {each.policies.encode_routing.name for each in tried}
+    assert all(pool.profile for each in tried for pool in each.cluster.pools)
+
+
 def test_measured_instances_keep_their_profile_and_are_searched_in_number_alone() -> None:
     pools = tuple(replace(pool, profile=f"{pool.stages}.json") for pool in MODSERVE.cluster.pools)
     space = space_of(replace(MODSERVE, cluster=replace(MODSERVE.cluster, pools=pools)), [LAYOUT], sizes=True)
