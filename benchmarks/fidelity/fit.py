@@ -10,7 +10,7 @@ from forms import SHIPPED, Form
 from measurements import Measurements, subset
 from numpy.typing import NDArray
 
-from slackwise.latency.rates import Rates
+from slackwise.latency.rates import Rates, Value
 from slackwise.latency.terms import encode_seconds, fixed_seconds, soft_maximum, table_seconds
 from slackwise.latency.work import LanguageWork
 from slackwise.optional import require
@@ -24,7 +24,7 @@ OWN = ("vllm-2023",)
 
 def predict(measurements: Measurements, values: Values, form: Form = SHIPPED) -> NDArray[np.float64]:
     """Seconds of every row under `values` (shipped constants where absent), by the formulas of the package."""
-    pairs, index = _pairs(measurements)
+    pairs, index = pairs_of(measurements)
     rates = rates_of(pairs, index, values)
     work = measurements.work
     if isinstance(work, LanguageWork):
@@ -41,11 +41,11 @@ def fit(rows: Measurements, form: Form = SHIPPED) -> Values:
     values: dict[tuple[str, str], float] = {}
     kernels = subset(rows, ~own)
     if len(kernels.seconds):
-        pairs, _ = _pairs(kernels)
+        pairs, _ = pairs_of(kernels)
         values.update(solve(kernels, constants(sorted({gpu for gpu, _ in pairs}), pairs), {}, form))
     whole = subset(rows, own)
     if len(whole.seconds):
-        values.update(solve(whole, constants([], _pairs(whole)[0]), values, form))
+        values.update(solve(whole, constants([], pairs_of(whole)[0]), values, form))
     return values
 
 
@@ -72,14 +72,18 @@ def solve(rows: Measurements, known: Sequence[Constant], held: Values, form: For
     return {key: value for key, value in values(solution.x).items() if key not in held}
 
 
+def together(work_s: Value, overhead_s: Value, hidden: float) -> Value:
+    """The GPU's work and the overheads of a step: their sum, or if `hidden` their soft maximum of that exponent."""
+    return soft_maximum(work_s, overhead_s, hidden) if hidden else work_s + overhead_s
+
+
 def _language_seconds(rows: Measurements, work: LanguageWork, rates: Rates, hidden: float) -> NDArray[np.float64]:
     table, fixed = table_seconds(work, rates, rows.tokens), fixed_seconds(work, rates)
-    seconds = soft_maximum(table, fixed, hidden) if hidden else table + fixed
-    seconds = seconds + rows.pairs * work.flops_per_pair / rates.attention_flops_s
+    seconds = together(table, fixed, hidden) + rows.pairs * work.flops_per_pair / rates.attention_flops_s
     return np.asarray(seconds + rows.kv_tokens * work.kv_bytes_per_token / rates.kv_bytes_s)
 
 
-def _pairs(rows: Measurements) -> tuple[list[tuple[str, str]], NDArray[np.intp]]:
+def pairs_of(rows: Measurements) -> tuple[list[tuple[str, str]], NDArray[np.intp]]:
     """The distinct (GPU, engine) of the rows, and which of them each row is."""
     keys = list(zip(rows.table["gpu"], rows.table["profile"], strict=True))
     pairs = sorted(set(keys))

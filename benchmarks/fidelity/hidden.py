@@ -2,8 +2,9 @@
 
     python benchmarks/fidelity/hidden.py FILE [--publish]
 
-A host that launches kernels ahead of the GPU makes a step as long as the longer of the two, not as their sum, and a
-small model best on one GPU, as ModServe (2025) found. Every row is scored by constants fitted to the other models.
+A host that launches kernels ahead of the GPU makes a step as long as the longer of the two, not as their sum, and helps
+a small model on one GPU most, where ModServe (2025) found it best. Every row is scored by constants fitted to the other
+models.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from constants import Values, constants, engine_with
-from fit import OWN, predict, solve
+from fit import OWN, pairs_of, predict, solve, together
 from forms import SHIPPED, Form
 from measurements import Measurements, language_rows, read, subset
 from report import publish, summary
@@ -24,10 +25,12 @@ from slackwise.errors import SlackwiseError
 from slackwise.latency.gpu import load_gpu
 from slackwise.latency.model import load_model
 from slackwise.latency.rates import rates
-from slackwise.latency.terms import fixed_seconds, soft_maximum, table_seconds
+from slackwise.latency.terms import fixed_seconds, table_seconds
 from slackwise.latency.work import language_work
 
-FORMS = (SHIPPED, *(Form(f"longer of the two, exponent {power:g}", hidden=power) for power in (2.0, 4.0, 8.0)))
+FORMS = {"add up (shipped)": SHIPPED} | {
+    f"longer of the two, exponent {power:g}": Form("hidden", hidden=power) for power in (2.0, 4.0, 8.0)
+}
 LLAMA, GPU, CONTEXT = load_model("Llama-3.2-11B"), load_gpu("A100-80GB"), 1024
 
 
@@ -44,8 +47,7 @@ def held_out(rows: Measurements, form: Form) -> pd.DataFrame:
 
 def fitted(rows: Measurements, form: Form) -> Values:
     """The engine's constants on these rows; those of the GPUs are the shipped ones."""
-    pairs = sorted(set(zip(rows.table["gpu"], rows.table["profile"], strict=True)))
-    return solve(rows, constants([], pairs), {}, form)
+    return solve(rows, constants([], pairs_of(rows)[0]), {}, form)
 
 
 def errors(rows: Measurements) -> str:
@@ -54,8 +56,7 @@ def errors(rows: Measurements) -> str:
         "| overheads and the GPU's work | GPU | stage | rows | MAPE | P90 |",
         "| --- | --- | --- |" + " ---: |" * 3,
     ]
-    for form in FORMS:
-        name = "add up (shipped)" if form is SHIPPED else form.name
+    for name, form in FORMS.items():
         for (gpu, stage), group in held_out(rows, form).groupby(["gpu", "stage"])["error"]:
             found = summary(group.to_numpy(float))
             lines.append(f"| {name} | {gpu} | {stage} | {found['rows']} | {found['mape']:.1%} | {found['p90']:.1%} |")
@@ -65,8 +66,8 @@ def errors(rows: Measurements) -> str:
 def decodes(rows: Measurements) -> str:
     """Decode steps of Llama 3.2 11B against tensor parallelism in milliseconds, form by form."""
     lines = ["| overheads and the GPU's work | decodes | TP-1 | TP-2 | TP-4 | TP-8 |", "| --- |" + " ---: |" * 5]
-    for form in FORMS:
-        name, values = "add up (shipped)" if form is SHIPPED else form.name, fitted(rows, form)
+    for name, form in FORMS.items():
+        values = fitted(rows, form)
         for batch in (1, 32):
             cells = " | ".join(f"{1e3 * step_s(values, form, degree, batch):.1f}" for degree in (1, 2, 4, 8))
             lines.append(f"| {name} | {batch} | {cells} |")
@@ -77,8 +78,7 @@ def step_s(values: Values, form: Form, tensor_parallel: int, batch: int) -> floa
     """Seconds of a step of `batch` decodes at CONTEXT tokens each."""
     reached = rates(GPU, engine_with(OWN[0], values))
     work = language_work(LLAMA.language, tensor_parallel)
-    table, fixed = table_seconds(work, reached, float(batch)), fixed_seconds(work, reached)
-    seconds = soft_maximum(table, fixed, form.hidden) if form.hidden else table + fixed
+    seconds = together(table_seconds(work, reached, float(batch)), fixed_seconds(work, reached), form.hidden)
     return float(seconds + batch * CONTEXT * work.kv_bytes_per_token / reached.kv_bytes_s)
 
 

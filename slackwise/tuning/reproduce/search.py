@@ -35,7 +35,6 @@ from slackwise.tuning.reproduce.setting import COUNTS, Progress, Setting
 from slackwise.tuning.reproduce.traffic import at_rate, busy_rate, describe, one_after_another, searched, window
 from slackwise.tuning.space import CHOICES, Space
 from slackwise.tuning.trials import Task
-from slackwise.tuning.tune import choose
 from slackwise.tuning.tune_search import Budget, History
 from slackwise.tuning.tune_search import search as run_search
 
@@ -92,7 +91,7 @@ def _searched(
     days = [_loaded(setting, cluster.model, cluster.gpus, count, searched(setting, count)) for count in COUNTS]
     task, space = _task(setting, first, one_after_another(days), name in BOUNDED), Space(first, CHOICES)
     history = run_search(task, space, SAMPLER, Budget(setting.trials), progress=tell)
-    best = choose(history) if history.best else history.entries[0]
+    best = history.best or history.entries[0]
     trial = f"trial {best.number} of {len(history.entries)}"
     return space.configuration(best.values, name), task, trial if history.best else f"{trial} (none answers earlier)"
 
