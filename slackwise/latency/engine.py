@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 from slackwise.errors import unknown
 from slackwise.latency.catalogue import catalogue, record, resolve
+from slackwise.latency.model import Model
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,30 @@ class Engine:
     ring_bytes: float = 1e18  # size of an all-reduce from which the engine leaves its own kernel for NCCL's ring
     ring_step_s: float = 0.0  # latency of each of the 2 (n - 1) steps of that ring
     peer_share: float = 0.0  # each further GPU of an instance adds this share of layer_s
+    eager_layer_s: Mapping[str, float] = field(default_factory=dict)  # layer_s of LLMs that it runs without CUDA graphs
+    eager_peer_share: float = 0.0  # peer_share of those
+    pixel_bytes: int = 0  # of one colour value handed to the GPUs of an instance; 0: nothing is charged for it
+    pixels_bytes_s: float = 1e18  # handing pixels to a second GPU's process: packed, sent, unpacked in turn
+    peer_pixels_bytes_s: float = 1e18  # sending them to each further one
 
     def layer_seconds(self, gpu: str) -> float:
         """Overhead of one layer on `gpu`. Raises InputError if this engine was never measured there."""
         if gpu not in self.layer_s:
             raise unknown(f"GPU of engine {self.name}", gpu, self.layer_s)
         return self.layer_s[gpu]
+
+    def running(self, model: Model) -> Engine:
+        """This engine as it runs the LLM of `model`: without CUDA graphs, if it has none for cross-attention."""
+        if not (model.cross_attention and self.eager_layer_s):
+            return self
+        return replace(self, layer_s=self.eager_layer_s, peer_share=self.eager_peer_share)
+
+    def handing_seconds(self, values: float, tensor_parallel: int) -> float:
+        """Seconds to hand `values` colour values to the processes of `tensor_parallel` GPUs; 0 for a single one."""
+        if tensor_parallel == 1:
+            return 0.0
+        size = self.pixel_bytes * values
+        return size / self.pixels_bytes_s + (tensor_parallel - 2) * size / self.peer_pixels_bytes_s
 
 
 def engines() -> list[str]:

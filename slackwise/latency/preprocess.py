@@ -42,3 +42,12 @@ def pixels_written(model: Model, width: int, height: int, images: int = 1) -> in
         columns, rows = native_patches(model.vision, width, height)
         return columns * rows * model.vision.patch_px**2
     return tiles * model.vision.tile_px**2
+
+
+def tile_values(model: Model, width: int, height: int) -> float:
+    """Colour values of one tile as the encoder is handed it: 3 a pixel, of a single image of `width` x `height` pixels.
+
+    At native resolution a tile is the image, stored as two frames of a video (Qwen2-VL, 2024).
+    """
+    frames = 2 if model.vision.tiling == "native" else 1
+    return 3 * frames * pixels_written(model, width, height) / image_tiles(model, width, height)

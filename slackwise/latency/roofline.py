@@ -17,6 +17,7 @@ from slackwise.latency.engine import Engine, load_engine
 from slackwise.latency.gpu import Gpu
 from slackwise.latency.images import image_tiles, native_patches
 from slackwise.latency.model import Model
+from slackwise.latency.preprocess import tile_values
 from slackwise.latency.rates import Rates, rates
 from slackwise.latency.terms import encode_seconds, fixed_seconds, table_seconds
 from slackwise.latency.work import LanguageWork, VisionWork, instance_bytes, language_work, tile_sequence, vision_work
@@ -41,14 +42,14 @@ def roofline(
     """Costs of an instance of `tensor_parallel` GPUs that holds the encoder (`encode`), the LLM (`llm`) or both.
 
     `image_size` is width x height in pixels; it matters to models of native resolution, whose tile is the image.
-    The connector's time is counted with encode, its weights with the LLM. Stages that the instance lacks cost 0.
+    The connector's time is counted with encode, its weights with the LLM; so is the time to hand pixels to several GPUs
+    under engines that make a step wait for it. Stages that the instance lacks cost 0.
 
     Raises InputError if nothing is held, if `tensor_parallel` is not 1, 2, 4 or 8, if `memory_utilization` is not in
     (0, 1], or if the weights do not fit: the text names the bytes needed and available.
     """
     _check(encode, llm, tensor_parallel, memory_utilization)
     overheads = load_engine(engine)
-    reached = rates(gpu, overheads)
     weight_bytes = instance_bytes(model, tensor_parallel, encode, llm)
     free_bytes = _free_bytes(model, gpu, tensor_parallel, overheads, weight_bytes, memory_utilization)
     record = np.zeros(1, COSTS)
@@ -57,12 +58,14 @@ def roofline(
     capacity = 0
     if llm:
         work = language_work(model.language, tensor_parallel)
+        reached = rates(gpu, overheads.running(model))
         table = linear_table(work, reached)
         fill_language(record, work, table, reached, overheads.step_s)
         capacity = int(free_bytes / work.kv_bytes_per_token)
     if encode:
         work_of_tile = model_vision_work(model, image_size, tensor_parallel)
-        fill_vision(record, work_of_tile, reached, encode_tiles(model, image_size))
+        fill_vision(record, work_of_tile, rates(gpu, overheads), encode_tiles(model, image_size))
+        record["encode_s_per_tile"] += overheads.handing_seconds(tile_values(model, *image_size), tensor_parallel)
     return StepCosts(
         record=record.view(np.recarray)[0],  # fields as attributes, with or without compilation
         linear_s=table,

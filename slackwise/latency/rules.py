@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from slackwise.errors import unknown
 from slackwise.latency.images import largest_image_tokens
@@ -36,6 +36,18 @@ class EngineRules:
         return UNLIMITED if model.cross_attention else max(self.encoder_cache_tokens, largest_image_tokens(model))
 
 
+V0 = EngineRules(
+    name="vllm-0.7",
+    max_sequences=256,
+    max_step_tokens=131072,
+    encoder_budget_tokens=UNLIMITED,
+    prefill_first=True,
+    watermark=0.01,
+    source="vLLM 0.7.2 V0 scheduler, 2025, as multimodal models run on it: prefill first, whole prompts with all "
+    "their images, no mixed batches; token budget = the longest context of the model",
+)
+"""The V0 scheduler, alone and with what the host adds to its steps (engines.toml)."""
+
 RULES: Mapping[str, EngineRules] = {
     "vllm": EngineRules(
         name="vllm",
@@ -46,16 +58,8 @@ RULES: Mapping[str, EngineRules] = {
         source="vLLM 0.33 V1 scheduler, 2026: decodes, running prefills, then waiting requests share one token budget; "
         "an image is atomic under an encoder budget; the server's defaults on an A100",
     ),
-    "vllm-0.7": EngineRules(
-        name="vllm-0.7",
-        max_sequences=256,
-        max_step_tokens=131072,
-        encoder_budget_tokens=UNLIMITED,
-        prefill_first=True,
-        watermark=0.01,
-        source="vLLM 0.7.2 V0 scheduler, 2025, as multimodal models run on it: prefill first, whole prompts with all "
-        "their images, no mixed batches; token budget = the longest context of the model",
-    ),
+    V0.name: V0,
+    "vllm-0.7-host": replace(V0, name="vllm-0.7-host"),
     "transformers": EngineRules(
         name="transformers",
         max_sequences=256,

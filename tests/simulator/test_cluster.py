@@ -69,4 +69,4 @@ def test_stages_that_an_instance_lacks_cost_and_hold_nothing() -> None:
 
 def test_engine_rules_say_where_they_are_from() -> None:
     assert all(load_rules(name).source for name in RULES)
-    assert [name for name in RULES if load_rules(name).prefill_first] == ["vllm-0.7"]
+    assert [name for name in RULES if load_rules(name).prefill_first] == ["vllm-0.7", "vllm-0.7-host"]

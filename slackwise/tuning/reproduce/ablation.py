@@ -54,27 +54,27 @@ def ablation(setting: Setting, tuned: Tuned, progress: Progress) -> Finding:
     rows: list[Row] = []
     told: dict[str, dict[str, list[Pair]]] = {}
     curves: dict[str, Any] = {}
-    traffic: dict[str, str] = {}
+    told_of: dict[str, str] = {}
     for at, (model, count, load, reading) in enumerate(cells):
         progress(f"{model}, {count}, load {load:g}, {reading[1]}", at / len(cells))
-        trace = _trace(setting, model, count, load)
+        trace = traffic(setting, model, count, load)
         main = (count, load, reading) == (COUNTS[0], HIGH, READINGS[0])
         outcomes = _outcomes(setting, model, trace, reading, tuned if reading == READINGS[0] else {})
         case = f"{model}, {count}, load {load:g}, {reading[0]}, {reading[1]}"
-        pairs = list(_pairs(outcomes))
-        rows += _reductions(pairs, case, model, main) + _values(outcomes, case, main)
+        pairs = list(differences(outcomes))
+        rows += reductions(pairs, case, model, main) + values(outcomes, case, main)
         if reading == READINGS[0]:
             told.setdefault(model, {})[f"{count}, load {load:g}"] = pairs
         if main:
             curves[model] = {each.name: ttft_curve(each.result) for each in outcomes}
-            traffic[model] = describe(trace)
+            told_of[model] = describe(trace)
     why = (
         "The paper gives neither its rate nor its router before ModServe's; our encoders at TP-1 take 2.1 (Llama) and "
         "1.6 (InternVL) times as long for an image as the monoliths' TP-4, so that pools apart gain little at low "
         "load, or lose."
     )
     goals = [goal for model, cells_ in told.items() for goal in _goals(model, cells_)]
-    notes = tuple(f"{model}, {COUNTS[0]}, load {HIGH:g}: {text}" for model, text in traffic.items())
+    notes = tuple(f"{model}, {COUNTS[0]}, load {HIGH:g}: {text}" for model, text in told_of.items())
     return Finding(tuple(rows), why, tuple(goals), notes, {"ttft": curves})
 
 
@@ -86,7 +86,8 @@ def _cells(setting: Setting) -> Iterator[tuple[str, str, float, tuple[str, str]]
         yield from ((model, COUNTS[0], HIGH, reading) for reading in READINGS[1:])
 
 
-def _trace(setting: Setting, model: str, count: str, load: float) -> Trace:
+def traffic(setting: Setting, model: str, count: str, load: float) -> Trace:
+    """The judged days at a load of the monoliths."""
     day = window(setting, count)
     monolith = steps(setting, model, setting.gpus)[MONOLITH]
     return at_rate(day, load * busy_rate(day, monolith, setting), setting.seed)
@@ -100,7 +101,7 @@ def _outcomes(setting: Setting, model: str, trace: Trace, reading: tuple[str, st
     return [run_windows([trace], each, objectives, setting.seed) for each in services.values()]
 
 
-def _pairs(outcomes: Sequence[Outcome]) -> Iterator[Pair]:
+def differences(outcomes: Sequence[Outcome]) -> Iterator[Pair]:
     """(name, what it is compared with, differences): each step with the one before it, all others with ModServe."""
     by_name = {each.name: each for each in outcomes}
     for name in by_name:
@@ -110,7 +111,8 @@ def _pairs(outcomes: Sequence[Outcome]) -> Iterator[Pair]:
             yield name, base, {metric: found.difference(name, metric) for metric in (*METRICS, "attainment")}
 
 
-def _reductions(pairs: Sequence[Pair], case: str, model: str, main: bool) -> list[Row]:
+def reductions(pairs: Sequence[Pair], case: str, model: str, main: bool) -> list[Row]:
+    """How much lower each is than what it is compared with, beside the paper's number."""
     rows = []
     for name, base, found in pairs:
         said = dict(zip(METRICS, paper.REDUCTION[model].get(name, ()), strict=False)) if name in STEPS else {}
@@ -122,7 +124,8 @@ def _reductions(pairs: Sequence[Pair], case: str, model: str, main: bool) -> lis
     return rows
 
 
-def _values(outcomes: Sequence[Outcome], case: str, main: bool) -> list[Row]:
+def values(outcomes: Sequence[Outcome], case: str, main: bool) -> list[Row]:
+    """TTFT and SLO met of each service."""
     rows = []
     for each in outcomes:
         row = summary(each.result)["classes"]
