@@ -27,6 +27,7 @@ from slackwise.traces import synthesize
 
 GPU = load_gpu("A100-80GB")
 LLAMA, SIGLIP, INTERNVIT = (load_model(each) for each in ("Llama-3.2-11B", "LLaVA-OneVision-7B", "InternVL2.5-26B"))
+NVLM = load_model("NVLM-D-72B")
 DEGREES = (1, 2, 4, 8)
 SIZE = (896, 896)
 FLEET_GPUS = 128
@@ -38,7 +39,7 @@ RATES = {LLAMA: (50, 150, 250, 300), INTERNVIT: (20, 60, 80, 100)}
 def tensor_parallelism() -> str:
     """Llama 3.2 11B against tensor parallelism, in milliseconds."""
     lines = ["| engine | step | TP-1 | TP-2 | TP-4 | TP-8 | the paper: best at |", "| --- | --- |" + " ---: |" * 5]
-    for engine in ("vllm", "vllm-2023"):
+    for engine in ("vllm", "vllm-0.7-host", "vllm-2023"):
         costs = [roofline(LLAMA, GPU, degree, engine) for degree in DEGREES]
         for step, best in (("encode of an image", 4), ("prefill of 1000 tokens", 8), ("decode of 32", 1)):
             cells = " | ".join(f"{1e3 * _seconds(step, each):.1f}" for each in costs)
@@ -69,6 +70,16 @@ def _encode(model: Model) -> tuple[float, float]:
     return seconds_of(roofline(model, GPU, 1), tiles=tiles), tiles * float(work.linear_flops + work.attention_flops)
 
 
+def wider() -> str:
+    """NVLM-D's encode of an image on 4 GPUs over that on 8, which the paper found to be 1.3."""
+    tiles = image_tiles(NVLM, *SIZE)
+    said = []
+    for engine in ("vllm", "vllm-0.7-host"):
+        half, whole = (seconds_of(roofline(NVLM, GPU, each, engine, llm=False), tiles=tiles) for each in (4, 8))
+        said.append(f"{half / whole:.2f} times under `{engine}`")
+    return f"Encode of an image by NVLM-D on 4 GPUs against 8: {', '.join(said)}."
+
+
 def transfers() -> str:
     """The share of embedding transfer in the TTFT of image requests, on ModServe's static fleet at several loads."""
     lines = [
@@ -96,7 +107,7 @@ def main(given: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--publish", action="store_true", help="write the tables into docs/latency.md")
     options = parser.parse_args(given)
-    body = f"{tensor_parallelism()}\n\n{encoders()}\n\n{transfers()}"
+    body = "\n\n".join((tensor_parallelism(), encoders(), wider(), transfers()))
     if options.publish:
         publish("directions", body)
     print(body)

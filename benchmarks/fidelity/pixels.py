@@ -32,6 +32,7 @@ from slackwise.latency.preprocess import tile_values
 MODEL, SIZE = load_model("Llama-3.2-11B"), (896, 896)
 REPEATS = 25
 PAUSE_S = 0.02
+PATIENCE_S = 60.0
 FURTHER_GPUS = (1, 3, 7)
 SHARED_BYTES = 16 * 1024 * 1024
 """A message that today's engine puts into shared memory, at most."""
@@ -63,27 +64,28 @@ def pixels(images: int, dtype: torch.dtype) -> torch.Tensor:
 def packed(images: int, receivers: int) -> Measured:
     """The way of vLLM 0.7.2: pickle, one TCP stream a receiver, unpickle."""
     data = pixels(images, torch.float32)
-    sender = zmq.Context().socket(zmq.XPUB)
-    sender.setsockopt(zmq.XPUB_VERBOSE, True)
-    port = sender.bind_to_random_port("tcp://127.0.0.1")
+    with zmq.Context() as context, context.socket(zmq.XPUB) as sender:
+        sender.setsockopt(zmq.XPUB_VERBOSE, True)
+        sender.setsockopt(zmq.RCVTIMEO, round(1e3 * PATIENCE_S))
+        port = sender.bind_to_random_port("tcp://127.0.0.1")
 
-    def send() -> None:
-        sender.send(pickle.dumps({"pixel_values": data}, protocol=pickle.HIGHEST_PROTOCOL))
+        def send() -> None:
+            sender.send(pickle.dumps({"pixel_values": data}, protocol=pickle.HIGHEST_PROTOCOL))
 
-    def ready() -> None:
-        for _ in range(receivers):
-            sender.recv()
+        def ready() -> None:
+            for _ in range(receivers):
+                sender.recv()
 
-    return _measured("vllm-0.7", images, data.nbytes, send, ready, _unpack, [port] * receivers)
+        return _measured("vllm-0.7", images, data.nbytes, send, ready, _unpack, [port] * receivers)
 
 
-def _unpack(port: int, done: Any) -> None:
-    receiver = zmq.Context().socket(zmq.SUB)
-    receiver.setsockopt_string(zmq.SUBSCRIBE, "")
-    receiver.connect(f"tcp://127.0.0.1:{port}")
-    for _ in range(2 * REPEATS):
-        pickle.loads(receiver.recv())
-        done.put(time.perf_counter())
+def _unpack(port: int, messages: int, done: Any) -> None:
+    with zmq.Context() as context, context.socket(zmq.SUB) as receiver:
+        receiver.setsockopt_string(zmq.SUBSCRIBE, "")
+        receiver.connect(f"tcp://127.0.0.1:{port}")
+        for _ in range(messages):
+            pickle.loads(receiver.recv())
+            done.put(time.perf_counter())
 
 
 def shared(images: int, receivers: int) -> Measured:
@@ -97,12 +99,12 @@ def shared(images: int, receivers: int) -> Measured:
     return _measured("vllm", images, size, lambda: queue.enqueue(data), queue.wait_until_ready, _dequeue, handles)
 
 
-def _dequeue(handle: tuple[Any, int], done: Any) -> None:
+def _dequeue(handle: tuple[Any, int], messages: int, done: Any) -> None:
     from vllm.distributed.device_communicators.shm_broadcast import MessageQueue
 
     queue = MessageQueue.create_from_handle(*handle)
     queue.wait_until_ready()
-    for _ in range(2 * REPEATS):
+    for _ in range(messages):
         queue.dequeue()
         done.put(time.perf_counter())
 
@@ -113,13 +115,13 @@ def _measured(
     size: int,
     send: Callable[[], None],
     ready: Callable[[], None],
-    receive: Callable[[Any, Any], None],
+    receive: Callable[[Any, int, Any], None],
     given: list[Any],
 ) -> Measured:
     """Send again and again to one process each that runs `receive` on what it is `given`."""
     context = multiprocessing.get_context("spawn")
     done = context.Queue()
-    processes = [context.Process(target=receive, args=(each, done), daemon=True) for each in given]
+    processes = [context.Process(target=receive, args=(each, 2 * REPEATS, done), daemon=True) for each in given]
     for each in processes:
         each.start()
     ready()
@@ -127,7 +129,7 @@ def _measured(
     for _ in range(2 * REPEATS):
         begin, cpu = time.perf_counter(), time.process_time()
         send()
-        last = max(done.get() for _ in processes)
+        last = max(done.get(timeout=PATIENCE_S) for _ in processes)
         time.sleep(PAUSE_S)  # the sender's own thread may still be at it
         seconds.append(last - begin)
         sender_s.append(time.process_time() - cpu)
