@@ -22,6 +22,12 @@ from slackwise.files import check_folder
 @click.option("--minutes", default=10.0, show_default=True, help="Length of the windows that are judged.")
 @click.option("--trials", default=150, show_default=True, help="Trials of each search.")
 @click.option("--slo-factor", type=click.FloatRange(0, min_open=True), default=5.0, show_default=True)
+@click.option(
+    "--engine",
+    default="vllm-0.7",
+    show_default=True,
+    help="Of the paper's services: vllm-0.7, or vllm-0.7-host with the work of its host.",
+)
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes. [default: usable cores]")
 @click.option("--list", "listed", is_flag=True, help="Name the experiments and do nothing.")
 @seed_option
@@ -34,6 +40,7 @@ def command(
     minutes: float,
     trials: int,
     slo_factor: float,
+    engine: str,
     jobs: int | None,
     listed: bool,
     seed: int,
@@ -55,7 +62,7 @@ def command(
         for name, each in EXPERIMENTS.items():
             click.echo(f"{name:<14} {each.title} (section {each.section})")
         return
-    setting = Setting(seed=seed, gpus=gpus, minutes=minutes, trials=trials, slo_factor=slo_factor)
+    setting = Setting(seed=seed, gpus=gpus, minutes=minutes, trials=trials, slo_factor=slo_factor, engine=engine)
     chosen(only)
     check_folder(out)
     with working("compiling the simulator (the first time only; about 20 s)"):

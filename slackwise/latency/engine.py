@@ -40,7 +40,7 @@ class Engine:
     ring_bytes: float = 1e18  # size of an all-reduce from which the engine leaves its own kernel for NCCL's ring
     ring_step_s: float = 0.0  # latency of each of the 2 (n - 1) steps of that ring
     peer_share: float = 0.0  # each further GPU of an instance adds this share of layer_s
-    eager_layer_s: Mapping[str, float] = field(default_factory=dict)  # layer_s of LLMs that it runs without CUDA graphs
+    eager_layer_s: Mapping[str, float] = field(default_factory=dict)  # layer_s and step_s of LLMs without CUDA graphs
     eager_peer_share: float = 0.0  # peer_share of those
     pixel_bytes: int = 0  # of one colour value handed to the GPUs of an instance; 0: nothing is charged for it
     pixels_bytes_s: float = 1e18  # handing pixels to a second GPU's process: packed, sent, unpacked in turn
@@ -53,10 +53,13 @@ class Engine:
         return self.layer_s[gpu]
 
     def running(self, model: Model) -> Engine:
-        """This engine as it runs the LLM of `model`: without CUDA graphs, if it has none for cross-attention."""
+        """This engine as it runs the LLM of `model`: without CUDA graphs, if it has none for cross-attention.
+
+        Overheads without graphs were fitted with the time between steps in them, so `step_s` is then 0.
+        """
         if not (model.cross_attention and self.eager_layer_s):
             return self
-        return replace(self, layer_s=self.eager_layer_s, peer_share=self.eager_peer_share)
+        return replace(self, layer_s=self.eager_layer_s, peer_share=self.eager_peer_share, step_s=0.0)
 
     def handing_seconds(self, values: float, tensor_parallel: int) -> float:
         """Seconds to hand `values` colour values to the processes of `tensor_parallel` GPUs; 0 for a single one."""

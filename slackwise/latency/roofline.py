@@ -3,7 +3,8 @@
     step = table[tokens] + attention pairs / rate + KV bytes / rate + layers * overhead + engine overhead
 
 with table[tokens] = linear layers, activations, all-reduced data and output table (terms.py). All but KV is fixed while
-a batch decodes, so the decode step is linear in the step number. Everything is per GPU.
+a batch decodes, so the decode step is linear in the step number. Everything is per GPU, but the time that some engines
+take to hand pixels to the processes of several (engine.py), which is added to encode.
 """
 
 from __future__ import annotations
@@ -57,10 +58,10 @@ def roofline(
     record["text_only_share"] = model.language.text_only_share
     capacity = 0
     if llm:
-        work = language_work(model.language, tensor_parallel)
-        reached = rates(gpu, overheads.running(model))
+        work, running = language_work(model.language, tensor_parallel), overheads.running(model)
+        reached = rates(gpu, running)
         table = linear_table(work, reached)
-        fill_language(record, work, table, reached, overheads.step_s)
+        fill_language(record, work, table, reached, running.step_s)
         capacity = int(free_bytes / work.kv_bytes_per_token)
     if encode:
         work_of_tile = model_vision_work(model, image_size, tensor_parallel)

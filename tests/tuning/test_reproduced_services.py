@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from slackwise.errors import InputError
 from slackwise.traces import synthesize
 from slackwise.traces.resample import period_s
-from slackwise.tuning.reproduce.host import HOST, PLAIN, _as_run
-from slackwise.tuning.reproduce.services import STEPS, TUNED, TUNED_TODAY, modserve, steps, tuned_for
-from slackwise.tuning.reproduce.setting import INTERN, LLAMA, Setting
+from slackwise.tuning.reproduce.services import TUNED, TUNED_TODAY, modserve, steps, tuned_for
+from slackwise.tuning.reproduce.setting import ENGINES, INTERN, LLAMA, Setting
 from slackwise.tuning.reproduce.traffic import one_after_another
 
 SETTING = Setting()
@@ -19,15 +19,19 @@ SETTING = Setting()
 
 @pytest.mark.parametrize("model", [LLAMA, INTERN])
 def test_the_host_works_in_all_that_vllm_runs_and_in_nothing_else(model: str) -> None:
-    plain, host = steps(SETTING, model, 128), _as_run(SETTING, model)
-    assert list(host) == list(STEPS)
+    plain, host = (steps(replace(SETTING, engine=engine), model, 128) for engine in ENGINES)
     for name, each in host.items():
         pairs = zip(plain[name].cluster.pools, each.cluster.pools, strict=True)
         engines = [(pool.engine, other.engine) for pool, other in pairs]
-        assert set(engines) <= {(PLAIN, HOST), ("transformers", "transformers")}
-        assert (PLAIN, HOST) in engines
+        assert set(engines) <= {ENGINES, ("transformers", "transformers")}
+        assert ENGINES in engines
         back = tuple(replace(pool, engine=was) for pool, (was, _) in zip(each.cluster.pools, engines, strict=True))
         assert replace(each, cluster=replace(each.cluster, pools=back)) == plain[name]
+
+
+def test_no_other_engine_runs_the_papers_services() -> None:
+    with pytest.raises(InputError, match="unknown engine of the paper's services 'vllm'"):
+        Setting(engine="vllm")
 
 
 def test_what_was_tuned_comes_from_the_nearest_fleet_in_its_own_ratio() -> None:

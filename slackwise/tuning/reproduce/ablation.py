@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from slackwise.simulator import summary
+from slackwise.simulator import Configuration, summary
 from slackwise.simulator.state import CLASSES
 from slackwise.traces import Trace
 from slackwise.tuning.interval import Difference
@@ -15,6 +15,7 @@ from slackwise.tuning.reproduce import paper
 from slackwise.tuning.reproduce.curves import ttft_curve
 from slackwise.tuning.reproduce.finding import CHECK, OURS, Finding, Goal, Row, goal_over, reduction
 from slackwise.tuning.reproduce.services import (
+    DECOUP,
     MONOLITH,
     NO_LATER,
     NO_LATER_TODAY,
@@ -54,28 +55,39 @@ def ablation(setting: Setting, tuned: Tuned, progress: Progress) -> Finding:
     rows: list[Row] = []
     told: dict[str, dict[str, list[Pair]]] = {}
     curves: dict[str, Any] = {}
-    told_of: dict[str, str] = {}
+    traffic: dict[str, str] = {}
     for at, (model, count, load, reading) in enumerate(cells):
         progress(f"{model}, {count}, load {load:g}, {reading[1]}", at / len(cells))
-        trace = traffic(setting, model, count, load)
+        trace = _trace(setting, model, count, load)
         main = (count, load, reading) == (COUNTS[0], HIGH, READINGS[0])
         outcomes = _outcomes(setting, model, trace, reading, tuned if reading == READINGS[0] else {})
         case = f"{model}, {count}, load {load:g}, {reading[0]}, {reading[1]}"
-        pairs = list(differences(outcomes))
-        rows += reductions(pairs, case, model, main) + values(outcomes, case, main)
+        pairs = list(_pairs(outcomes))
+        rows += _reductions(pairs, case, model, main) + _values(outcomes, case, main)
         if reading == READINGS[0]:
             told.setdefault(model, {})[f"{count}, load {load:g}"] = pairs
         if main:
             curves[model] = {each.name: ttft_curve(each.result) for each in outcomes}
-            told_of[model] = describe(trace)
+            traffic[model] = describe(trace)
     why = (
-        "The paper gives neither its rate nor its router before ModServe's; our encoders at TP-1 take 2.1 (Llama) and "
-        "1.6 (InternVL) times as long for an image as the monoliths' TP-4, so that pools apart gain little at low "
-        "load, or lose."
+        "The paper gives neither its rate nor its router before ModServe's; our encoders at TP-1 take "
+        f"{' and '.join(_slower(setting, model) for model in setting.models)} times as long for an image as the "
+        "monoliths' TP-4, and the more they do, the less pools apart gain at low load."
     )
     goals = [goal for model, cells_ in told.items() for goal in _goals(model, cells_)]
-    notes = tuple(f"{model}, {COUNTS[0]}, load {HIGH:g}: {text}" for model, text in told_of.items())
+    notes = tuple(f"{model}, {COUNTS[0]}, load {HIGH:g}: {text}" for model, text in traffic.items())
     return Finding(tuple(rows), why, tuple(goals), notes, {"ttft": curves})
+
+
+def _slower(setting: Setting, model: str) -> str:
+    """How many times as long an encoder takes for a tile as the monolith, which has four GPUs for it."""
+    apart, together = (_tile_s(steps(setting, model, setting.gpus)[name]) for name in (DECOUP, MONOLITH))
+    return f"{apart / together:.1f} ({model})"
+
+
+def _tile_s(configuration: Configuration) -> float:
+    cluster = configuration.cluster
+    return float(cluster.costs(cluster.pools[0]).record["encode_s_per_tile"])
 
 
 def _cells(setting: Setting) -> Iterator[tuple[str, str, float, tuple[str, str]]]:
@@ -86,8 +98,7 @@ def _cells(setting: Setting) -> Iterator[tuple[str, str, float, tuple[str, str]]
         yield from ((model, COUNTS[0], HIGH, reading) for reading in READINGS[1:])
 
 
-def traffic(setting: Setting, model: str, count: str, load: float) -> Trace:
-    """The judged days at a load of the monoliths."""
+def _trace(setting: Setting, model: str, count: str, load: float) -> Trace:
     day = window(setting, count)
     monolith = steps(setting, model, setting.gpus)[MONOLITH]
     return at_rate(day, load * busy_rate(day, monolith, setting), setting.seed)
@@ -101,7 +112,7 @@ def _outcomes(setting: Setting, model: str, trace: Trace, reading: tuple[str, st
     return [run_windows([trace], each, objectives, setting.seed) for each in services.values()]
 
 
-def differences(outcomes: Sequence[Outcome]) -> Iterator[Pair]:
+def _pairs(outcomes: Sequence[Outcome]) -> Iterator[Pair]:
     """(name, what it is compared with, differences): each step with the one before it, all others with ModServe."""
     by_name = {each.name: each for each in outcomes}
     for name in by_name:
@@ -111,8 +122,7 @@ def differences(outcomes: Sequence[Outcome]) -> Iterator[Pair]:
             yield name, base, {metric: found.difference(name, metric) for metric in (*METRICS, "attainment")}
 
 
-def reductions(pairs: Sequence[Pair], case: str, model: str, main: bool) -> list[Row]:
-    """How much lower each is than what it is compared with, beside the paper's number."""
+def _reductions(pairs: Sequence[Pair], case: str, model: str, main: bool) -> list[Row]:
     rows = []
     for name, base, found in pairs:
         said = dict(zip(METRICS, paper.REDUCTION[model].get(name, ()), strict=False)) if name in STEPS else {}
@@ -124,8 +134,7 @@ def reductions(pairs: Sequence[Pair], case: str, model: str, main: bool) -> list
     return rows
 
 
-def values(outcomes: Sequence[Outcome], case: str, main: bool) -> list[Row]:
-    """TTFT and SLO met of each service."""
+def _values(outcomes: Sequence[Outcome], case: str, main: bool) -> list[Row]:
     rows = []
     for each in outcomes:
         row = summary(each.result)["classes"]

@@ -12,7 +12,6 @@ from slackwise.tuning.reproduce.block import block
 from slackwise.tuning.reproduce.disaggregated import disaggregated
 from slackwise.tuning.reproduce.finding import Finding
 from slackwise.tuning.reproduce.front import front
-from slackwise.tuning.reproduce.host import host
 from slackwise.tuning.reproduce.pools import pools
 from slackwise.tuning.reproduce.search import search
 from slackwise.tuning.reproduce.services import Tuned
@@ -41,7 +40,6 @@ EXPERIMENTS: Mapping[str, Experiment] = {
     SEARCH: Experiment("What a search finds from ModServe's rules", "none", search),
     "ablation": Experiment("Ablation on a static fleet", "5.2", ablation),
     "stages": Experiment("Stages, batches, tensor parallelism", "3", stages),
-    "host": Experiment("With the host's work of vLLM 0.7.2", "3, 5.2", host),
     "throughput": Experiment("Highest rate within the objectives", "5.2", throughput),
     "slo": Experiment("Highest rate by objectives", "5.3", slo),
     "pools": Experiment("Encoders a text instance", "5.3", pools),

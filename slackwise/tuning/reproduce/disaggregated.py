@@ -55,9 +55,9 @@ def disaggregated(setting: Setting, tuned: Tuned, progress: Progress) -> Finding
 def _services(setting: Setting, model: str) -> tuple[Configuration, Configuration]:
     """Both with ModServe's large instances; TP-8 if the large fleet has 128 GPUs."""
     wide = setting.gpus // 16
-    decodes = Pool("D", 4, wide, "vllm-0.7")
-    together = Cluster(model, setting.gpu, (Pool("EP", 4, wide, "vllm-0.7"), decodes))
-    pools = (Pool("E", wide, 1, "transformers"), Pool("P", 3, wide, "vllm-0.7"), decodes)
+    decodes = Pool("D", 4, wide, setting.engine)
+    together = Cluster(model, setting.gpu, (Pool("EP", 4, wide, setting.engine), decodes))
+    pools = (Pool("E", wide, 1, "transformers"), Pool("P", 3, wide, setting.engine), decodes)
     base, ours = monolith(setting, model, setting.gpus), modserve(setting, model, setting.gpus)
     return (
         replace(base, name=BASE, cluster=together),

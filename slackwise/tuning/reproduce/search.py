@@ -50,7 +50,10 @@ SHARE = 0.99
 PARTS, FEWEST_GPUS = (8, 4, 2, 1), 16
 """Fleets that are searched: these parts of the largest one."""
 
-ENGINES = {TUNED: "vllm-0.7", TUNED_TODAY: "vllm", NO_LATER: "vllm-0.7", NO_LATER_TODAY: "vllm"}
+SEARCHES = (TUNED, TUNED_TODAY, NO_LATER, NO_LATER_TODAY)
+TODAY_ENGINE = {TUNED_TODAY: "vllm", NO_LATER_TODAY: "vllm"}
+"""The engine of what is not tuned on the paper's."""
+
 BOUNDED = (NO_LATER, NO_LATER_TODAY)
 SAMPLER = "tpe"
 
@@ -59,14 +62,14 @@ def search(setting: Setting, tuned: Tuned, progress: Progress) -> Finding:
     """Search layout, policies and knobs for attainment; judge on days that no trial saw, against ModServe's service."""
     rows: list[Row] = []
     notes, found = list[str](), dict[str, Any]()
-    jobs = [(model, name, gpus) for model in setting.models for name in ENGINES for gpus in _fleets(setting, name)]
+    jobs = [(model, name, gpus) for model in setting.models for name in SEARCHES for gpus in _fleets(setting, name)]
     for at, (model, name, gpus) in enumerate(jobs):
         told = f"{model}, {name}, {gpus} GPUs"
 
         def tell(history: History, at: int = at, told: str = told) -> None:
             progress(f"{told}: {len(history.entries)} trials", (at + len(history.entries) / setting.trials) / len(jobs))
 
-        first = _start(setting, model, gpus, ENGINES[name])
+        first = _start(setting, model, gpus, TODAY_ENGINE.get(name, setting.engine))
         made, task, trial = _searched(setting, first, name, tell)
         found.setdefault(model, {}).setdefault(name, []).append(configuration_document(made))
         kept = _loaded(setting, model, gpus, COUNTS[0], window(setting, COUNTS[0]))

@@ -26,7 +26,9 @@ Tuned = Mapping[str, Mapping[str, Sequence[Configuration]]]
 
 def monolith(setting: Setting, model: str, gpus: int) -> Configuration:
     """The paper's baseline: vLLM 0.7.2 on TP-4 monoliths."""
-    return replace(preset("vllm-0.7", model, setting.gpu, gpus), name=MONOLITH)
+    given = preset("vllm-0.7", model, setting.gpu, gpus)
+    pools = tuple(replace(pool, engine=setting.engine) for pool in given.cluster.pools)
+    return replace(given, name=MONOLITH, cluster=replace(given.cluster, pools=pools))
 
 
 def steps(
@@ -35,12 +37,12 @@ def steps(
     """The ablation: monolith, pools apart, scheduling, routing. `chunking` and `router` are those before routing."""
     first = monolith(setting, model, gpus)
     first = replace(first, policies=first.policies.changed([f"routing={router}"]))
-    given = preset("modserve", model, setting.gpu, gpus)
+    given = modserve(setting, model, gpus)
     plain = first.policies.changed([f"encode_routing={router}", f"chunking={chunking}"])
     made = {
         DECOUP: replace(given, policies=plain),
         SCHED: replace(given, policies=plain.changed(SCHEDULING)),
-        ROUTING: modserve(setting, model, gpus),
+        ROUTING: given,
     }
     return {MONOLITH: first} | {name: replace(each, name=name) for name, each in made.items()}
 
@@ -48,7 +50,7 @@ def steps(
 def modserve(setting: Setting, model: str, gpus: int, text_instances: int | None = None) -> Configuration:
     """All of the paper's rules on its engine, in its ratio of pools or another."""
     given = preset("modserve", model, setting.gpu, gpus)
-    pools = disaggregated(model, setting.gpu, gpus, text_instances, "vllm-0.7").pools
+    pools = disaggregated(model, setting.gpu, gpus, text_instances, setting.engine).pools
     return Configuration(ROUTING, replace(given.cluster, pools=pools), given.policies)
 
 

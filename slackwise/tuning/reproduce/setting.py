@@ -11,13 +11,16 @@ from functools import cache
 from pathlib import Path
 
 import slackwise
-from slackwise.errors import InputError
+from slackwise.errors import InputError, unknown
 from slackwise.simulator import Objectives, isolated
 from slackwise.simulator.cluster import Cluster, Pool
 
 LLAMA, INTERN = "Llama-3.2-11B-Vision", "InternVL2.5-26B"
 COUNTS = ("sqrt", "raw")
 """Both readings of the trace's image counts."""
+
+ENGINES = ("vllm-0.7", "vllm-0.7-host")
+"""Engines that the paper's services may run on: vLLM 0.7.2 by its scheduling alone, and with its host's work."""
 
 BELOW = ("traces", "latency", "policies", "simulator", "solver", "env", "tuning")
 """Packages whose source a result hangs on."""
@@ -42,6 +45,7 @@ class Setting:
     slo_scale: str = "work"
     models: tuple[str, ...] = (LLAMA, INTERN)
     gpu: str = "A100-80GB"
+    engine: str = "vllm-0.7"  # that the paper's services run on: its scheduling alone, or with its host's work
 
     def __post_init__(self) -> None:
         if self.gpus < 32 or self.gpus % 32:
@@ -52,6 +56,8 @@ class Setting:
             raise InputError(f"a day has 1 to 24 hours here, not {self.hours:g}")
         if self.windows < 1 or self.trials < 1:
             raise InputError("at least one window and one trial are needed")
+        if self.engine not in ENGINES:
+            raise unknown("engine of the paper's services", self.engine, ENGINES)
 
     def objectives(self, model: str, factor: float | None = None, scale: str | None = None) -> Objectives:
         """Of isolated requests on a monolith of today's engine, as everywhere else."""

@@ -21,7 +21,6 @@ SIZE = (896, 896)
 TEXT = 230
 """Text tokens at which the shares of the paper's Llama-3.2-11B are met by counting FLOPs."""
 
-ENGINE = "vllm-0.7"
 DEFAULT_TP = {LLAMA: 4}
 BATCHES = (1, 2, 4, 8, 16, 32)
 WIDTHS = (1, 2, 4, 8)
@@ -31,13 +30,8 @@ ERROR = 0.15
 MIXED = (16384, 10, 1601)
 """Prompt of the mixed-modality experiment: tokens, and images of so many tokens."""
 
-BEST_WIDTH = {"encode": 4, "prefill": 8, "decode step": 1}
-"""Stage of Llama-3.2-11B-Vision -> the tensor parallelism that the paper found best."""
-
 NVLM = "NVLM-D-72B"
 Measure = Callable[[Model, StepCosts], float]
-Width = Mapping[str, Mapping[int, float]]
-"""Stage -> tensor parallelism -> seconds."""
 
 
 def stages(setting: Setting, tuned: Tuned, progress: Progress) -> Finding:
@@ -46,15 +40,15 @@ def stages(setting: Setting, tuned: Tuned, progress: Progress) -> Finding:
     rows = [*_shares(setting), *_batching(setting), *_widths(setting), *_mixed(setting)]
     curves = {"batch": _batch_curves(setting), "width": _width_curves(setting)}
     why = (
-        "These are answers of the latency model alone, without what the host of vLLM 0.7.2 adds to a step (see host): "
-        "its encoders are faster at TP-8 than at TP-4, while the paper found Llama's slower; the paper's shares of "
-        "InternVL and NVLM-D look exchanged, so they are no target."
+        "These are answers of the latency model alone: without the host's work its encoders are faster at TP-8 than at "
+        "TP-4, while the paper found Llama's slower; the paper's shares of InternVL and NVLM-D look exchanged, so they "
+        "are no target."
     )
     return Finding(tuple(rows), why, tuple(_goals(curves)), (), {"curves": curves})
 
 
-def _costs(setting: Setting, model: str, width: int, engine: str = ENGINE) -> StepCosts:
-    return roofline(load_model(model), load_gpu(setting.gpu), width, engine, SIZE)
+def _costs(setting: Setting, model: str, width: int) -> StepCosts:
+    return roofline(load_model(model), load_gpu(setting.gpu), width, setting.engine, SIZE)
 
 
 def _spread(setting: Setting, model: str, width: int, measure: Measure) -> tuple[float, float, float]:
@@ -122,7 +116,10 @@ def _batching(setting: Setting) -> Iterator[Row]:
 
 
 def _widths(setting: Setting) -> Iterator[Row]:
-    yield from best_widths(width_curve(setting, LLAMA))
+    for model, stage, said in ((LLAMA, "encode", 4), (LLAMA, "prefill", 8), (LLAMA, "decode step", 1)):
+        curve = _width_curve(setting, model)[stage]
+        best = min(curve, key=lambda width: curve[width])
+        yield Row(f"{stage}: best TP", model, float(best), "-", None, None, float(said), CHECK, True)
     half, whole = (_encode_s(load_model(NVLM), _costs(setting, NVLM, width)) for width in (4, 8))
     yield Row("encode: TP-4 over TP-8", NVLM, half / whole, "x", None, None, 1.3, CHECK)
 
@@ -156,28 +153,11 @@ def _batch_curves(setting: Setting) -> dict[str, Any]:
     return found
 
 
-def best_widths(curve: Width) -> Iterator[Row]:
-    """The fastest tensor parallelism of each stage of Llama beside the paper's."""
-    for stage, said in BEST_WIDTH.items():
-        best = min(curve[stage], key=lambda width: curve[stage][width])
-        yield Row(f"{stage}: best TP", LLAMA, float(best), "-", None, None, float(said), CHECK, True)
-
-
-def width_goals(curve: Width, under: str = "") -> Iterator[Goal]:
-    """Each stage of Llama fastest where the paper found it so; `under` says what the curve was made under."""
-    for stage, said in BEST_WIDTH.items():
-        line = curve[stage]
-        by = ", ".join(f"TP-{width} {1e3 * seconds:.1f} ms" for width, seconds in line.items())
-        yield judged(
-            f"{LLAMA}: {stage} is fastest at TP-{said}{under}", min(line, key=lambda each: line[each]) == said, by
-        )
-
-
-def width_curve(setting: Setting, model: str, engine: str = ENGINE) -> Width:
+def _width_curve(setting: Setting, model: str) -> dict[str, dict[int, float]]:
     """Stage -> tensor parallelism -> seconds of one request."""
     about, found = load_model(model), dict[str, dict[int, float]]()
     for width in WIDTHS:
-        costs = _costs(setting, model, width, engine)
+        costs = _costs(setting, model, width)
         found.setdefault("encode", {})[width] = _encode_s(about, costs)
         found.setdefault("prefill", {})[width] = _prefill_s(about, costs)
         found.setdefault("decode step", {})[width] = _decode_s(about, costs, 1)
@@ -185,7 +165,7 @@ def width_curve(setting: Setting, model: str, engine: str = ENGINE) -> Width:
 
 
 def _width_curves(setting: Setting) -> dict[str, Any]:
-    curves = {model: width_curve(setting, model) for model in (LLAMA, INTERN)}
+    curves = {model: _width_curve(setting, model) for model in (LLAMA, INTERN)}
     return {
         model: {stage: [[width, seconds] for width, seconds in line.items()] for stage, line in each.items()}
         for model, each in curves.items()
@@ -200,4 +180,8 @@ def _goals(curves: Mapping[str, Any]) -> Iterator[Goal]:
         yield judged(
             f"{model}: encode gains nothing from a batch of 8 (below x 1.5), decode does (above x 4)", holds, by
         )
-    yield from width_goals({stage: dict(line) for stage, line in curves["width"][LLAMA].items()})
+    for stage, best in (("encode", 4), ("prefill", 8), ("decode step", 1)):
+        line = dict(curves["width"][LLAMA][stage])
+        found = min(line, key=lambda width: line[width])
+        by = ", ".join(f"TP-{width} {1e3 * seconds:.1f} ms" for width, seconds in line.items())
+        yield judged(f"{LLAMA}: {stage} is fastest at TP-{best}", found == best, by)

@@ -98,7 +98,7 @@ def throughput(setting: Setting, tuned: Tuned, progress: Progress) -> Finding:
             gains[model] = ratio(found[ROUTING], found[MONOLITH]).value
         for name in (TUNED, TUNED_TODAY):
             ahead.setdefault(f"{model}: {name}", {})[case] = ratio(found.get(name, [0.0]), found[ROUTING])
-    goals = [order(gains), *(_ahead(name, each) for name, each in ahead.items())]
+    goals = [_order(gains), *(_ahead(name, each) for name, each in ahead.items())]
     why = (
         "The paper does not give its objectives; with ours the time between tokens binds as often as the first token, "
         "and the prefill-first engine, not the pools, decides that."
@@ -131,9 +131,9 @@ def _rows(found: Mapping[str, Sequence[float]], case: str, model: str, main: boo
     return rows
 
 
-def order(gains: Mapping[str, float | None], under: str = "") -> Goal:
-    """Decoder-only gains more throughput than cross-attention; `under` says what the gains were measured under."""
-    what = f"the decoder-only model gains more throughput than the cross-attention model{under}"
+def _order(gains: Mapping[str, float | None]) -> Goal:
+    """Decoder-only gains more throughput than cross-attention."""
+    what = "the decoder-only model gains more throughput than the cross-attention model"
     intern, llama = gains.get(INTERN), gains.get(LLAMA)
     if intern is None or llama is None:
         return judged(what, None, "a service carries no rate within the objectives")
