@@ -27,9 +27,8 @@ import zmq
 from report import publish
 
 from slackwise.latency.model import load_model
-from slackwise.latency.preprocess import tile_values
 
-MODEL, SIZE = load_model("Llama-3.2-11B"), (896, 896)
+MODEL = load_model("Llama-3.2-11B")
 REPEATS = 25
 PAUSE_S = 0.02
 PATIENCE_S = 60.0
@@ -57,7 +56,6 @@ class Measured:
 def pixels(images: int, dtype: torch.dtype) -> torch.Tensor:
     """Colour values of `images` images, shape (images, tiles, 3, side, side)."""
     side = MODEL.vision.tile_px
-    assert tile_values(MODEL, *SIZE) == 3 * side**2
     return torch.zeros(images, MODEL.vision.max_tiles, 3, side, side, dtype=dtype)
 
 
@@ -76,7 +74,7 @@ def packed(images: int, receivers: int) -> Measured:
             for _ in range(receivers):
                 sender.recv()
 
-        return _measured("vllm-0.7", images, data.nbytes, send, ready, _unpack, [port] * receivers)
+        return _measured("vllm-0.7-host", images, data.nbytes, send, ready, _unpack, [port] * receivers)
 
 
 def _unpack(port: int, messages: int, done: Any) -> None:
@@ -147,7 +145,7 @@ def rates(found: list[Measured]) -> str:
         slope = np.polyfit([each.receivers for each in some], [each.sender_s for each in some], 1)[0]
         further.append(some[0].size / slope)
     return (
-        f"As constants of `vllm-0.7`: {np.median(first):.2g} bytes/s to the process of a second GPU, "
+        f"As constants of `vllm-0.7-host`: {np.median(first):.2g} bytes/s to the process of a second GPU, "
         f"{np.median(further):.2g} to each further one."
     )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ import pytest
 from slackwise.latency.engine import load_engine
 from slackwise.latency.gpu import load_gpu
 from slackwise.latency.rates import rates
+from slackwise.latency.roofline import roofline
+from slackwise.latency.stages import seconds_of
 
 ROOT = Path(__file__).parents[2]
 SIZES = (4 << 20, 16 << 20, 64 << 20)
@@ -33,7 +37,8 @@ def all_reduces(factor: float) -> pd.DataFrame:
         for size in SIZES:
             seconds = reached.all_reduce_s + 2 * (gpus - 1) * reached.ring_step_s
             seconds += (2 * (gpus - 1) / gpus) ** 0.5 * size / reached.reduce_bytes_s
-            rows += [(gpus, node, size, 1e3 * factor * seconds) for node in (gpus, 1)]  # and across servers
+            rows.append((gpus, gpus, size, 1e3 * factor * seconds))
+            rows.append((gpus, 1, size, 10e3 * factor * seconds))  # across servers
     return pd.DataFrame(rows, columns=["num_workers", "devices_per_node", "size", "time_stats.all_reduce.median"])
 
 
@@ -52,6 +57,18 @@ def attention(factor: float) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def overheads(stages: Sequence[str]) -> pd.DataFrame:
+    """A millisecond a stage and GPU with 32 sequences; another model, and means, that must not count."""
+    rows = [
+        {"model_name": name, "batch_size": 32, "tensor_parallel_degree": gpus}
+        | {f"{each}_MEDIAN": float(gpus) for each in stages}
+        | {f"{each}_MEAN": 100.0 for each in stages}
+        for name in ("meta-llama/Llama-2-7b-hf", "meta-llama/Llama-2-70b-hf")
+        for gpus in (1, 2, 4)
+    ]
+    return pd.DataFrame(rows)
+
+
 @pytest.fixture
 def profiles(tmp_path: Path, modules: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository that holds such profiles, all 1.25 times as long as the roofline says, A100 only."""
@@ -59,15 +76,16 @@ def profiles(tmp_path: Path, modules: Any, monkeypatch: pytest.MonkeyPatch) -> P
     for path, table in (
         ("network/a100_dgx/all_reduce.csv", all_reduces(1.25)),
         ("a100/attention.csv", attention(1.25)),
+        ("a100/cpu_overheads.csv", overheads(blind.OUTSIDE)),
     ):
         file = folder / "data" / "profiling" / path
-        file.parent.mkdir(parents=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         table.to_csv(file, index=False)
     git = ["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@b.c"]
     for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "profiles"]):
         subprocess.run([*git, *words], check=True, capture_output=True)
     monkeypatch.setattr(blind, "SERVERS", {"A100-80GB": "a100_dgx"})
-    for commit in ("NETWORK", "ATTENTION"):
+    for commit in ("NETWORK", "ATTENTION", "HOST"):
         monkeypatch.setattr(blind, commit, "HEAD")
     return folder
 
@@ -84,6 +102,19 @@ def test_errors_are_those_of_rows_made_by_hand(modules: Any, profiles: Path) -> 
     assert kernels["error"].to_numpy() == pytest.approx(-0.2)
 
 
+def test_the_tables_as_a_whole(modules: Any, profiles: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    blind = modules("blind")
+    assert blind.main([str(profiles)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "| all-reduce of 8 GPUs | A100-80GB | 2 | 20.0% | 20.0% | -20.0% |" in lines
+    kernels_ms = [
+        1e3 * seconds_of(roofline(blind.LLAMA, blind.A100, gpus), 32, 32 * blind.CONTEXT) - 2.0 for gpus in (1, 2, 4)
+    ]
+    outside_ms = [len(blind.OUTSIDE) * gpus for gpus in (1, 2, 4)]
+    cells = [*outside_ms, *(one + other for one, other in zip(kernels_ms, outside_ms, strict=True))]
+    assert lines[-1] == f"| 32 | {' | '.join(f'{each:.1f}' for each in cells)} |"
+
+
 def test_a_folder_without_profiles_is_refused(modules: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert modules("blind").main([str(tmp_path)]) == 2
     said = capsys.readouterr()
@@ -97,8 +128,16 @@ def test_rates_of_handing_pixels_over(modules: Any) -> None:
     pytest.importorskip("zmq")
     pixels = modules("pixels")
     # 10 MB in 20 ms to the first receiver; the sender's CPU: 5 ms, and 2 ms for every receiver
-    made = [pixels.Measured("vllm-0.7", 1, n, 10_000_000, 0.02 * n, 0.005 + 0.002 * n) for n in (1, 3, 7)]
+    made = [pixels.Measured("vllm-0.7-host", 1, n, 10_000_000, 0.02 * n, 0.005 + 0.002 * n) for n in (1, 3, 7)]
     assert "5e+08 bytes/s to the process of a second GPU, 5e+09 to each further one" in pixels.rates(made)
+
+
+def test_the_engines_rates_are_those_in_docs() -> None:
+    """Written there by pixels.py --publish."""
+    page, engine = (ROOT / "docs" / "latency.md").read_text(encoding="utf-8"), load_engine("vllm-0.7-host")
+    said = re.search(r"of `vllm-0.7-host`: (\S+) bytes/s to the process of a second GPU, (\S+) to each further", page)
+    assert said is not None
+    assert [float(each) for each in said.groups()] == [engine.pixels_bytes_s, engine.peer_pixels_bytes_s]
 
 
 def test_pixels_are_handed_over(modules: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,5 +148,5 @@ def test_pixels_are_handed_over(modules: Any, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "benchmarks" / "fidelity"), prepend=":")
     found = pixels.packed(1, 1)
     assert found.size == 4 * 3 * 4 * 560**2
-    assert 0 < found.sender_s < 5
-    assert 0 < found.seconds < 5
+    assert found.receivers == 1
+    assert found.seconds > 0
