@@ -1,4 +1,7 @@
-"""Put tables and reasons of benchmarks/modserve/results into docs/reproduction.md, each under its heading."""
+"""Put tables and reasons of benchmarks/modserve/results into docs/reproduction.md, each under its heading.
+
+Beside them stands what came out with the host's work of vLLM 0.7.2, from benchmarks/modserve/host.
+"""
 
 from __future__ import annotations
 
@@ -13,25 +16,38 @@ from slackwise.reports.reproduction.report import cells
 from slackwise.tuning.reproduce.catalogue import EXPERIMENTS, SEARCH
 
 ROOT = Path(__file__).parents[1]
-PAGE, RESULTS = ROOT / "docs" / "reproduction.md", ROOT / "benchmarks" / "modserve" / "results"
+PAGE, KEPT = ROOT / "docs" / "reproduction.md", ROOT / "benchmarks" / "modserve"
+RESULTS, HOST = "results", "host"
+"""Folders: the paper's services by the scheduling of their engine alone, and with its host's work."""
 
 Rows = Sequence[Sequence[str]]
 
 
-def experiments() -> Iterator[tuple[str, dict[str, Any]]]:
+def experiments(folder: str = RESULTS) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each experiment's name and finding."""
     for name in EXPERIMENTS:
-        yield name, json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))["finding"]
+        yield name, json.loads((KEPT / folder / f"{name}.json").read_text(encoding="utf-8"))["finding"]
 
 
 def beside() -> Rows:
-    """The main numbers that the paper has too."""
-    return [(name, *cells(row)) for name, row in main_rows() if row["paper"] is not None]
+    """The main numbers that the paper has too; those of the other engine where the case has the same name."""
+    other = {(name, row["what"], row["case"]): cells(row)[2] for name, row in main_rows(HOST)}
+    rows = []
+    for name, row in main_rows():
+        if row["paper"] is not None:
+            what, case, ours, *rest = cells(row)
+            rows.append((name, what, case, ours, other.get((name, row["what"], row["case"]), ""), *rest))
+    return rows
 
 
 def goals() -> Rows:
     """Every goal."""
-    return [(goal["what"], goal["verdict"], goal["by"]) for _, each in experiments() for goal in each["goals"]]
+    other = {goal["what"]: goal for _, each in experiments(HOST) for goal in each["goals"]}
+    found = [goal for _, each in experiments() for goal in each["goals"]]
+    return [
+        (one["what"], one["verdict"], one["by"], other[one["what"]]["verdict"], other[one["what"]]["by"])
+        for one in found
+    ]
 
 
 def own() -> Rows:
@@ -39,15 +55,18 @@ def own() -> Rows:
     return [(name, *cells(row)[:3]) for name, row in main_rows() if row["paper"] is None]
 
 
-def main_rows() -> Iterator[tuple[str, dict[str, Any]]]:
+def main_rows(folder: str = RESULTS) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each experiment's name with each of its main rows."""
-    for name, each in experiments():
+    for name, each in experiments(folder):
         yield from ((name, row) for row in each["rows"] if row["main"])
 
 
 TABLES = {
-    "Beside the paper": (("experiment", "number", "case", "ours [95 %]", "paper", "ours / paper", "note"), beside),
-    "Goals": (("goal", "verdict", "numbers"), goals),
+    "Beside the paper": (
+        ("experiment", "number", "case", "ours [95 %]", "with the host's work", "paper", "ours / paper", "note"),
+        beside,
+    ),
+    "Goals": (("goal", "verdict", "numbers", "with the host's work", "numbers"), goals),
     "What the paper does not have": (("experiment", "number", "case", "ours [95 %]"), own),
 }
 

@@ -86,6 +86,7 @@ def test_the_report_of_a_kept_folder_is_that_of_its_documents(folder: Path, tmp_
         (["--only", "ablatoin"], "ablation"),
         (["--gpus", "40"], "multiple of 32"),
         (["--minutes", "0"], "minutes"),
+        (["--engine", "vllm"], "vllm-0.7-host"),
         (["--out", "no/such/folder"], "no such folder"),
     ],
 )

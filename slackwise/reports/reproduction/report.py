@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from slackwise.reports.reproduction.figures import FIGURES
 from slackwise.reports.solver.cards import Card, Table, table
 from slackwise.reports.solver.pages import html, markdown
 from slackwise.tuning.reproduce.finding import CHECK, MISSED, NOT_TOLD, REACHED, SHOWN
+from slackwise.tuning.reproduce.setting import Setting
 
 SCHEMA = "slackwise-reproduction-report/1"
 MOST_ROWS = 24
@@ -107,10 +109,11 @@ def short(value: float) -> str:
 
 def _again(documents: Mapping[str, Mapping[str, Any]]) -> Card:
     first = next(iter(documents.values()))
-    setting = first["setting"]
+    setting = {**asdict(Setting()), **first["setting"]}  # what is not said is the default
     command = (
         f"slackwise reproduce modserve --gpus {setting['gpus']} --minutes {setting['minutes']:g} "
-        f"--trials {setting['trials']} --slo-factor {setting['slo_factor']:g} --seed {setting['seed']}"
+        f"--trials {setting['trials']} --slo-factor {setting['slo_factor']:g} "
+        f"--engine {setting['engine']} --seed {setting['seed']}"
     )
     rows = [(name, f"{each['cpu_s']:.0f}", f"{each['wall_s']:.0f}") for name, each in documents.items()]
     versions = ", ".join(f"{name} {version}" for name, version in first["versions"].items())
