@@ -90,12 +90,11 @@ def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     unit = "" if row["unit"] == "-" else f" {row['unit']}"
     paper = "" if row["paper"] is None else f"{row['paper']:g}{unit}"
     ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
-    return row["what"], row["case"], f"{_value(row)}{unit}", paper, ratio, MARKS[row["use"]]
+    value = "none" if row["value"] is None else f"{_value(row)}{unit}"
+    return row["what"], row["case"], value, paper, ratio, MARKS[row["use"]]
 
 
 def _value(row: Mapping[str, Any]) -> str:
-    if row["value"] is None:
-        return "none"
     text = short(row["value"])
     if row["low"] is None or row["high"] is None:
         return text
