@@ -1,6 +1,7 @@
 """The shipped constants on measurements that neither they nor the form of the model ever saw.
 
     git clone https://github.com/microsoft/vidur
+    git -C vidur fetch origin pull/6/head   # has the profile of attention kernels
     python benchmarks/fidelity/blind.py vidur [--publish]
 
 Vidur (2024) profiled collectives of NCCL on DGX A100 and H100, attention kernels on an A100, and the time that an
