@@ -20,16 +20,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from report import markdown, publish
+from report import markdown, tell
 
 from slackwise.errors import InputError, SlackwiseError
 from slackwise.latency.engine import load_engine
 from slackwise.latency.gpu import load_gpu
-from slackwise.latency.model import load_model
+from slackwise.latency.model import Language, load_model
 from slackwise.latency.rates import Rates, rates
 from slackwise.latency.roofline import roofline
 from slackwise.latency.stages import seconds_of
-from slackwise.latency.work import all_reduced, ring_steps
+from slackwise.latency.terms import ring_seconds
+from slackwise.latency.work import all_reduced, language_work, ring_steps
 
 NETWORK, ATTENTION, HOST = "7d47513363ec", "e2d00e9afba9", "0633efaee282"
 """Commits of 2024-11-19, 2024-05-08 and 2024-01-11."""
@@ -38,6 +39,10 @@ DEGREES = (2, 4, 8)
 SERVERS = {"A100-80GB": "a100_dgx", "H100": "h100_dgx"}
 LEAST_S = 1e-4
 """Attention kernels shorter than this are left out: what a launch takes is an overhead of the layer."""
+
+LAYER = Language(layers=1, hidden=8192, heads=64, kv_heads=8, head_dim=128, mlp=0, vocab=0)
+LAYER_GPUS = 2
+"""Whose attention was profiled: a layer of Llama 2 70B on each of two GPUs."""
 
 HOST_DEGREES = (1, 2, 4)
 LLAMA, A100, CONTEXT = load_model("Llama-3.2-11B"), load_gpu("A100-80GB"), 1024
@@ -78,22 +83,21 @@ def all_reduces(repository: Path) -> pd.DataFrame:
 
 
 def _reduce_s(size: NDArray[np.float64], gpus: int, reached: Rates) -> NDArray[np.float64]:
-    """Seconds of one all-reduce of `size` bytes that NCCL does."""
-    ring_s = ring_steps(gpus) * float(reached.ring_step_s)
-    return float(reached.all_reduce_s) + ring_s + all_reduced(1.0, gpus) * size / float(reached.reduce_bytes_s)
+    """Seconds of one all-reduce of `size` bytes."""
+    moved_s = all_reduced(1.0, gpus) * size / reached.reduce_bytes_s
+    return np.asarray(reached.all_reduce_s + moved_s + ring_seconds(ring_steps(gpus), size, reached))
 
 
 def attention(repository: Path) -> pd.DataFrame:
     """One row a kernel of LEAST_S and more: reading the KV cache in decode, pairs of tokens in prefill."""
     rows = stored(repository, ATTENTION, "a100/attention.csv")
-    reached = rates(A100, load_engine("vllm"))
-    heads, width = rows["n_q_head"] / rows["num_tensor_parallel_workers"], rows["n_embd"] / rows["n_q_head"]
-    kv_bytes = 4 * rows["n_kv_head"] / rows["num_tensor_parallel_workers"] * width * rows["kv_cache_size"]
+    reached, work = rates(A100, load_engine("vllm")), language_work(LAYER, LAYER_GPUS)
+    read = rows["batch_size"] * rows["kv_cache_size"] * work.kv_bytes_per_token
     pairs = rows["prefill_chunk_size"] * (rows["kv_cache_size"] + rows["prefill_chunk_size"] / 2)
     parts = []
     for what, kind, predicted in (
-        ("decode attention", "attn_decode", rows["batch_size"] * kv_bytes / float(reached.kv_bytes_s)),
-        ("prefill attention", "attn_prefill", 4 * heads * width * pairs / float(reached.attention_flops_s)),
+        ("decode attention", "attn_decode", read / reached.kv_bytes_s),
+        ("prefill attention", "attn_prefill", pairs * work.flops_per_pair / reached.attention_flops_s),
     ):
         measured = 1e-3 * rows[f"time_stats.{kind}.median"]
         some = measured >= LEAST_S  # rows of the other kind hold no number
@@ -129,12 +133,10 @@ def main(given: list[str] | None = None) -> int:
     try:
         errors = pd.concat([all_reduces(options.repository), attention(options.repository)])
         body = f"{markdown(errors, ['what', 'gpu'], ['what', 'GPU'])}\n\n{host(options.repository)}"
-        if options.publish:
-            publish("blind", body)
     except SlackwiseError as error:
-        print(f"blind.py: {error}", file=sys.stderr)
-        return 2
-    print(body)
+        print(f"blind: {error}", file=sys.stderr)
+        return error.exit_code
+    tell("blind", body, options.publish)
     return 0
 
 

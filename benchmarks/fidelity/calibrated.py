@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from measurements import Measurements, language_rows, read, subset
-from report import markdown, publish
+from report import markdown, tell
 
 from slackwise.errors import SlackwiseError
 from slackwise.latency.fit import fit_steps
@@ -69,9 +69,7 @@ def main(given: list[str] | None = None) -> int:
         print(f"calibrated: {error}", file=sys.stderr)
         return error.exit_code
     body = f"{markdown(found, ['profile', 'gpu', 'stage'], ['engine', 'GPU', 'step'])}\n\n{worst(found)}"
-    if options.publish:
-        publish("calibrated", body)
-    print(body)
+    tell("calibrated", body, options.publish)
     return 0
 
 

@@ -11,12 +11,14 @@ import argparse
 import sys
 
 import numpy as np
-from report import publish
+from report import tell
 
 from slackwise.latency.costs import StepCosts
+from slackwise.latency.engine import load_engine
 from slackwise.latency.gpu import load_gpu
 from slackwise.latency.images import image_tiles, image_tokens
 from slackwise.latency.model import Model, load_model
+from slackwise.latency.preprocess import tile_values
 from slackwise.latency.roofline import model_vision_work, roofline
 from slackwise.latency.stages import prefill_seconds, seconds_of
 from slackwise.simulator.objectives import isolated
@@ -55,6 +57,19 @@ def _seconds(step: str, costs: StepCosts) -> float:
     if step.startswith("prefill"):
         return prefill_seconds(LLAMA, costs, 1000, image_tokens(LLAMA, *SIZE))
     return seconds_of(costs, 32, 32 * 1024)
+
+
+def hand_over() -> str:
+    """The rates of handing pixels over between which Llama 3.2's encode is best at TP-4, the other one as it is."""
+    one, two, four, eight = (_seconds("encode", roofline(LLAMA, GPU, each)) for each in DEGREES)
+    engine = load_engine("vllm-0.7-host")
+    size = engine.pixel_bytes * tile_values(LLAMA, *SIZE) * image_tiles(LLAMA, *SIZE)
+    least, most = 2 * size / (two - four), 4 * size / (four - eight)
+    first = size / (one - four - 2 * size / engine.peer_pixels_bytes_s)
+    return (
+        f"Under `vllm-0.7-host` TP-4 is best while each further GPU gets {least / 1e9:.1f} to {most / 1e9:.1f} GB/s; "
+        f"TP-1 would be better if the second got less than {first / 1e9:.2f} GB/s."
+    )
 
 
 def encoders() -> str:
@@ -116,10 +131,8 @@ def main(given: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--publish", action="store_true", help="write the tables into docs/latency.md")
     options = parser.parse_args(given)
-    body = "\n\n".join((tensor_parallelism(), encoders(), wider(), transfers()))
-    if options.publish:
-        publish("directions", body)
-    print(body)
+    body = "\n\n".join((tensor_parallelism(), hand_over(), encoders(), wider(), transfers()))
+    tell("directions", body, options.publish)
     return 0
 
 

@@ -19,7 +19,7 @@ from constants import Values, constants, engine_with
 from fit import OWN, pairs_of, predict, solve, together
 from forms import SHIPPED, Form
 from measurements import Measurements, language_rows, read, subset
-from report import publish, summary
+from report import summary, tell
 
 from slackwise.errors import SlackwiseError
 from slackwise.latency.gpu import load_gpu
@@ -97,9 +97,7 @@ def main(given: list[str] | None = None) -> int:
     except SlackwiseError as error:
         print(f"hidden: {error}", file=sys.stderr)
         return error.exit_code
-    if options.publish:
-        publish("hidden", body)
-    print(body)
+    tell("hidden", body, options.publish)
     return 0
 
 

@@ -1,6 +1,6 @@
 """What it costs to hand the pixels of an image to the processes of an instance's GPUs, as two engines do it.
 
-    python benchmarks/fidelity/pixels.py [--images N ...] [--publish]
+    python benchmarks/fidelity/pixels.py [--publish]          # needs torch and pyzmq
 
 vLLM 0.7.2 packs float32 pixels with pickle in the process of the first GPU and sends them over loopback TCP to that of
 each further GPU in turn. Today's, measured if it is installed, writes bfloat16 pixels to memory that all share.
@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 import zmq
-from report import publish
+from report import tell
 
 from slackwise.latency.model import load_model
 
@@ -33,6 +33,8 @@ REPEATS = 25
 PAUSE_S = 0.02
 PATIENCE_S = 60.0
 FURTHER_GPUS = (1, 3, 7)
+IMAGES = (1, 2)
+"""Of a message."""
 SHARED_BYTES = 16 * 1024 * 1024
 """A message that today's engine puts into shared memory, at most."""
 
@@ -152,20 +154,17 @@ def rates(found: list[Measured]) -> str:
 
 def main(given: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, nargs="+", default=[1, 2], help="images of a message")
     parser.add_argument("--publish", action="store_true", help="write the table into docs/latency.md")
     options = parser.parse_args(given)
     torch.set_num_threads(1)
-    then = [packed(images, receivers) for images in options.images for receivers in FURTHER_GPUS]
+    then = [packed(images, receivers) for images in IMAGES for receivers in FURTHER_GPUS]
     now = []
     if find_spec("vllm") is not None:  # its first process only schedules: every GPU's process receives
-        now = [shared(images, receivers + 1) for images in options.images for receivers in FURTHER_GPUS]
+        now = [shared(images, receivers + 1) for images in IMAGES for receivers in FURTHER_GPUS]
     head = "| engine | images | receivers | MB | ms until the last has them | ms of the sender's CPU |"
     table = "\n".join([head, "| --- |" + " ---: |" * 5, *(each.line() for each in then + now)])
     body = f"{table}\n\n{rates(then)}"
-    if options.publish:
-        publish("pixels", body)
-    print(body)
+    tell("pixels", body, options.publish)
     return 0
 
 

@@ -26,6 +26,13 @@ def publish(name: str, body: str, page: Path = DOCS) -> None:
     write_text(page, f"{before}{begin}\n\n{body}\n\n{end}{after}")
 
 
+def tell(name: str, body: str, publishing: bool) -> None:
+    """Print `body`, and if `publishing` put it into docs/latency.md too."""
+    if publishing:
+        publish(name, body)
+    print(body)
+
+
 def summary(errors: NDArray[np.float64]) -> dict[str, Any]:
     """MAPE, P90 and bias of relative errors (predicted / measured - 1), as fractions, and the number of rows."""
     sizes = np.abs(errors)

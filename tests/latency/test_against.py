@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +21,6 @@ COLUMNS = [
     *("decodes", "context_tokens", "prompt_tokens", "images", "tiles", "seconds"),
     *("gpu", "model", "tensor_parallel"),
 ]
-
-
-@pytest.fixture
-def modules(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Looks up modules of benchmarks/fidelity."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "fidelity"))
-    return import_module
 
 
 def steps(path: Path, factor: float, gpu: str = "NVIDIA H200", encode_factor: float = 1.0) -> Path:
@@ -80,7 +72,9 @@ def test_the_directions_in_the_docs_are_those_that_the_script_finds(modules: Any
     directions = modules("directions")
     page = (ROOT / "docs" / "latency.md").read_text(encoding="utf-8")
     assert directions.tensor_parallelism() in page
+    assert directions.hand_over() in page
     assert directions.encoders() in page
+    assert directions.wider() in page
 
 
 def test_a_table_is_put_between_its_markers_alone(modules: Any, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,6 @@ from slackwise.latency.stages import seconds_of
 
 ROOT = Path(__file__).parents[2]
 SIZES = (4 << 20, 16 << 20, 64 << 20)
-
-
-@pytest.fixture
-def modules(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Looks up modules of benchmarks/fidelity."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "fidelity"))
-    return import_module
 
 
 def all_reduces(factor: float) -> pd.DataFrame:

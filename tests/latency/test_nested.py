@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-FIDELITY = Path(__file__).parents[2] / "benchmarks" / "fidelity"
 MODELS = ("Llama-3.1-8B", "CodeLlama-34B", "Llama-3.1-70B")
-
-
-@pytest.fixture
-def modules(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Looks up modules of benchmarks/fidelity."""
-    monkeypatch.syspath_prepend(str(FIDELITY))
-    return import_module
 
 
 def prefills(path: Path) -> Path:
